@@ -120,7 +120,12 @@ class ContactLine(NamedTuple):
     @property
     def reason_told(self) -> str | None:
         return reason_told(
-            self.reason, self.waits_for_review, self.is_only_out_of_sight, self.is_not_read, self.contact.is_converted
+            self.reason,
+            self.waits_for_review,
+            self.is_only_out_of_sight,
+            self.is_not_read,
+            self.contact.is_converted,
+            self.contact.consent_hidden,
         )
 
     @property

@@ -64,11 +64,18 @@ def reason_of(now: datetime, user_id: int | None = None) -> ColumnElement[str | 
 
 
 def reason_told(
-    reason: str | None, is_for_review: bool, is_out_of_sight: bool, is_not_read: bool, is_converted: bool
+    reason: str | None,
+    is_for_review: bool,
+    is_out_of_sight: bool,
+    is_not_read: bool,
+    is_converted: bool,
+    is_consent_hidden: bool,
 ) -> str | None:
-    """Return the reason to show: a more exact one for some opt-outs that are not known, and for a converted Lead."""
+    """Return the reason to show: a more exact one for some opt-outs that are not known or not seen, and for a converted Lead."""
     if reason == Reason.MERGED and is_converted:
         return UnknownWhy.CONVERTED
+    if reason == Reason.OPTED_OUT and is_consent_hidden:
+        return UnknownWhy.CONSENT_HIDDEN
     if reason != Reason.OPT_OUT_UNKNOWN:
         return reason
     if is_for_review:

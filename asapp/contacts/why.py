@@ -52,6 +52,7 @@ from asapp.salesforce.records import (
     cleaned,
     fate_of,
     id_of,
+    is_consent_hidden,
     is_opted_out,
     kind_of,
     owner_name_of,
@@ -109,6 +110,7 @@ class ContactSighting(NamedTuple):
     master_record_id: str | None
     name: str = ""
     account_id: str | None = None  # of a person account
+    is_consent_hidden: bool = False  # is_opted_out only because the consent record can't be seen
 
 
 class Ask(Protocol):
@@ -119,7 +121,8 @@ class Ask(Protocol):
 class Here(NamedTuple):
     """A contact that is stored here. is_held: its departure waits for Approve or Discard.
 
-    waits_for_review, is_only_out_of_sight, is_not_read: why its opt-out is not known (queries.ContactLine).
+    waits_for_review, is_only_out_of_sight, is_not_read: why its opt-out is not known (queries.ContactLine). is_consent_hidden:
+    it counts as opted out only because its consent record can't be seen.
     """
 
     id: int
@@ -132,6 +135,7 @@ class Here(NamedTuple):
     is_only_out_of_sight: bool = False
     is_not_read: bool = False
     account_id: str | None = None  # of a person account
+    is_consent_hidden: bool = False
 
     @property
     def answer(self) -> Answer:
@@ -141,6 +145,7 @@ class Here(NamedTuple):
             self.is_only_out_of_sight,
             self.is_not_read,
             is_conversion(self.salesforce_id, self.merged_into),
+            self.is_consent_hidden,
         )
         return OF_REASON[told] if told else Answer.HERE
 
@@ -188,6 +193,7 @@ OF_REASON: Mapping[str, Answer] = {
     UnknownWhy.OUT_OF_SIGHT: Answer.OUT_OF_SIGHT,
     UnknownWhy.LEADS_OFF: Answer.LEADS_OFF,
     UnknownWhy.CONVERTED: Answer.CONVERTED,
+    UnknownWhy.CONSENT_HIDDEN: Answer.CONSENT_HIDDEN,
 }
 LEFT = frozenset({Reason.DELETED, Reason.MERGED, Reason.REASSIGNED, Reason.GONE})
 OF_OUTCOME = {LedgerOutcome.OPTED_OUT: Answer.OPTED_OUT, LedgerOutcome.NO_EMAIL: Answer.NO_EMAIL}
@@ -299,7 +305,7 @@ def find_out(
     question = with_case_as_here(user_id, question)
     known = find_local_records(user_id, question, hashed)
     verdict = decide_from_here(known)
-    if verdict and not (verdict.answer == Answer.SOMEBODY_ELSES and ask):
+    if verdict and not (ask and connection and _knows_more(connection, verdict)):
         return replace(verdict, salesforce_id=verdict.salesforce_id or question.salesforce_id)
     if connection is None or ask is None:
         return verdict or Verdict(Answer.NOT_CONNECTED)
@@ -309,11 +315,17 @@ def find_out(
     except OurBug:
         raise
     except FieldEncrypted:
-        return Verdict(Answer.ENCRYPTED)
+        return verdict or Verdict(Answer.ENCRYPTED)
     except SalesforceError as error:
         return replace(verdict or Verdict(Answer.NO_ANSWER, salesforce_id=question.salesforce_id), error=error)
     brings_in = connection.partner.brings_in_open_leads
     return decide_from_there(sightings, owner_id, verdict.contact if verdict else None, brings_in_leads=brings_in)
+
+
+def _knows_more(connection: Connection, verdict: Verdict) -> bool:
+    """Does Salesforce know more than our tables: who owns the record, or why one that isn't here counts as opted out?"""
+    is_by_ledger = verdict.answer == Answer.OPTED_OUT and verdict.contact is None
+    return verdict.answer == Answer.SOMEBODY_ELSES or (is_by_ledger and connection.partner.has_consent_records)
 
 
 def _put(ask: Ask, question: Question, verdict: Verdict | None) -> Sequence[ContactSighting]:
@@ -385,7 +397,7 @@ def _decide_mine(mine: Sequence[ContactSighting], verdict: Verdict) -> Verdict:
     for each in sorted(mine, key=lambda each: each.is_opted_out is not False):
         verdict = replace(verdict, salesforce_id=each.id, account_id=each.account_id)
         if each.is_opted_out:
-            return replace(verdict, answer=Answer.OPTED_OUT)
+            return replace(verdict, answer=Answer.CONSENT_HIDDEN if each.is_consent_hidden else Answer.OPTED_OUT)
         if each.is_opted_out is None:
             return replace(verdict, answer=Answer.OPT_OUT_UNKNOWN)
         if not each.has_email:
@@ -472,19 +484,22 @@ def sightings_of(
     rows: Sequence[Mapping[str, Any]], fields: ReadFields, kind: RecordKind = RecordKind.CONTACT
 ) -> list[ContactSighting]:
     """Return what rows of JSON show. KeyError, TypeError or ValueError if they have another form."""
-    return [
-        ContactSighting(
-            id_of(row["Id"], kind.prefix),
-            bool(row["Email"]),
-            is_opted_out(row, fields),
-            id_of(row["OwnerId"]),
-            owner_name_of(row),
-            *fate_of(row, kind),
-            cleaned(row.get("Name")),
-            person_account_of(row, fields),
-        )
-        for row in rows
-    ]
+    return [_sighting_of(row, fields, kind) for row in rows]
+
+
+def _sighting_of(row: Mapping[str, Any], fields: ReadFields, kind: RecordKind) -> ContactSighting:
+    opted_out = is_opted_out(row, fields)
+    return ContactSighting(
+        id_of(row["Id"], kind.prefix),
+        bool(row["Email"]),
+        opted_out,
+        id_of(row["OwnerId"]),
+        owner_name_of(row),
+        *fate_of(row, kind),
+        cleaned(row.get("Name")),
+        person_account_of(row, fields),
+        bool(opted_out) and is_consent_hidden(row, fields),
+    )
 
 
 def _here(row: Any) -> Here:
@@ -500,6 +515,7 @@ def _here(row: Any) -> Here:
         bool(row.is_only_out_of_sight),
         bool(row.is_not_read),
         contact.account_id,
+        contact.consent_hidden,
     )
 
 

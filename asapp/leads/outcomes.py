@@ -146,7 +146,7 @@ def _let_come_back(lead: Lead, contact_id: str) -> Contact | None:
         return None
     contact.first_name, contact.last_name, contact.email = lead.first_name, lead.last_name, lead.email
     contact.search_key, contact.address_hash = lead.search_key, lead.address_hash
-    contact.opted_out, contact.changed_at = lead.opted_out, utcnow()
+    contact.opted_out, contact.consent_hidden, contact.changed_at = lead.opted_out, False, utcnow()
     contact.erased_at = contact.hidden_at = None
     db.session.execute(
         delete(LedgerEntry).where(

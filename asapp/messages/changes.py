@@ -42,6 +42,7 @@ UNSUBSCRIBED: Mapping[str, str] = {
 }
 DETAILS: Mapping[str, str] = {
     Reason.OPTED_OUT: "Opted out of email in Salesforce.",
+    Skipped.CONSENT_HIDDEN: "The consent record can't be seen in Salesforce, which counts as opted out.",
     Reason.TWIN_OPTED_OUT: "Another record of yours with this address opted out.",
     Reason.UNSUBSCRIBED: "By the link in an email.",
     Reason.COMPLAINED: "Reported an email as spam.",

@@ -12,12 +12,13 @@ from asapp.salesforce.errors import Again
 
 
 class UnknownWhy(StrEnum):
-    """A more exact reason than Reason: why a contact's opt-out is not known, or what a Lead became."""
+    """A more exact reason than Reason: why a contact's opt-out is not known, or counts unseen, or what a Lead became."""
 
     FOR_REVIEW = "for_review"  # a sign-up that waits for the advisor
     OUT_OF_SIGHT = "out_of_sight"  # Salesforce no longer shows this contact alone
     LEADS_OFF = "leads_off"  # an open Lead, and the firm doesn't bring them in now
     CONVERTED = "converted"  # a Lead whose contact isn't here
+    CONSENT_HIDDEN = "consent_hidden"  # counts as opted out, since the consent record can't be seen
 
 
 class Answer(StrEnum):
@@ -41,6 +42,7 @@ class Answer(StrEnum):
     OUT_OF_SIGHT = "out_of_sight"
     LEADS_OFF = "leads_off"
     CONVERTED = "converted"
+    CONSENT_HIDDEN = "consent_hidden"
     NOT_CONNECTED = "not_connected"
     ENCRYPTED = "encrypted"
     NO_ANSWER = "no_answer"
@@ -152,6 +154,14 @@ REASONS: Mapping[str, ReasonWords] = {
         "The lead was converted to a contact in Salesforce, and that contact isn't here: it has opted out, has no email address, "
         "or belongs to someone else.",
         "Look at the contact in Salesforce. Once it may come in, it takes over this person's lists.",
+    ),
+    UnknownWhy.CONSENT_HIDDEN: ReasonWords(
+        "Consent record not visible",
+        "Consent record not visible, which counts as opted out",
+        "Your Salesforce user can't see this person's consent record, so we can't tell whether this person has opted out. "
+        "That counts as opted out, so nothing is sent.",
+        "Ask your Salesforce admin to let you see the consent record (in Salesforce: Individual). Unless this person has opted "
+        "out there, this person is active within a day.",
     ),
 }
 
@@ -337,6 +347,13 @@ VERDICTS: Mapping[Answer, VerdictWords] = {
         "{who} was converted to a contact",
         "The lead became a contact in Salesforce.",
         "Nothing. The contact takes over the lists. If you don't find it here, paste its link from Salesforce above.",
+    ),
+    Answer.CONSENT_HIDDEN: VerdictWords(
+        "Consent not visible",
+        "warn",
+        "{who} counts as opted out: the consent record can't be seen",
+        REASONS[UnknownWhy.CONSENT_HIDDEN].meaning,
+        REASONS[UnknownWhy.CONSENT_HIDDEN].remedy,
     ),
     Answer.NOT_CONNECTED: VerdictWords(
         "Not connected",

@@ -157,8 +157,6 @@ def why_off(reason: str | None, owner: str = "") -> str:
         return f"Belongs to {owner} in Salesforce now"
     if reason == Skipped.NO_EMAIL:
         return "Lost the email address in Salesforce"
-    if reason == Skipped.CONSENT_HIDDEN:
-        return "The consent record can't be seen in Salesforce, which counts as opted out"
     if reason == Also.CONVERTED:
         return "Has taken over from the lead that it was"
     if reason == Also.SUPPRESSED:

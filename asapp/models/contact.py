@@ -116,6 +116,8 @@ class Contact(Base):
     search_key: Mapped[str] = mapped_column(String(SEARCH_KEY_LENGTH), default=_search_key_of_new_row)
     address_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))  # see contacts/addresses.py
     opted_out: Mapped[bool] = mapped_column(default=False)
+    # opted_out only because the person's consent record can't be seen in Salesforce. It explains opted_out; nothing else asks it.
+    consent_hidden: Mapped[bool] = mapped_column(default=False, server_default=false())
     # Only the previous release reads it; the next migration may drop it.
     twin_opted_out: Mapped[bool] = mapped_column(server_default=false(), deferred=True)
     # Mail bounced in Salesforce. This counts while bounced_hash equals address_hash: it is about one address

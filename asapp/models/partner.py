@@ -110,6 +110,11 @@ class Partner(SealsColumns, Base):
         return (self.opt_out_field, *filter(None, self.more_opt_out_fields.split(", ")))
 
     @property
+    def has_consent_records(self) -> bool:
+        """Is one of the opt-out fields that of a related record, which an advisor may be unable to see?"""
+        return any("." in name for name in self.opt_out_fields)
+
+    @property
     def company_of_leads(self) -> str:
         """Return the Company that new leads are sent with; empty: none."""
         return "" if self.is_company_automatic and self.may_leads_lack_company else self.lead_company

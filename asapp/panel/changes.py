@@ -41,7 +41,7 @@ from asapp.models import (
     SyncRun,
     User,
 )
-from asapp.models.run import SWITCHED_ON, Also
+from asapp.models.run import SWITCHED_ON, Also, Skipped
 from asapp.panel.receipts import changed_fields, owner_in
 
 DAYS_SHOWN = 7
@@ -51,7 +51,7 @@ ROWS_A_PIECE = 1000
 COLUMNS = ("at", "what", "salesforce_id", "name", "email", "details", "field", "old", "new", "receipt")
 KINDS = list(ChangeKind)
 
-OPT_OUTS = (Reason.OPTED_OUT, Reason.TWIN_OPTED_OUT, Also.SUPPRESSED)
+OPT_OUTS = (Reason.OPTED_OUT, Skipped.CONSENT_HIDDEN, Reason.TWIN_OPTED_OUT, Also.SUPPRESSED)
 
 # Where an entry comes from; with the row's id it is the entry's key.
 RUN, CREATED, MADE, HIDDEN, SUPPRESSED, CONSENT = range(6)

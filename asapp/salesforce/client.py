@@ -54,6 +54,7 @@ from asapp.salesforce.records import (
     RecordKind,
     RetrievedContact,
     Sighting,
+    SweptRow,
     account_of,
     campaign_digests,
     converted,
@@ -283,8 +284,8 @@ class OrgClient:
         """Return a page of an Opening's leads; as next_page(). owner_id: of the people, if they were queried."""
         return self._lead_page(self._more(path), self.lead_fields, owner_id)
 
-    def iter_lead_sweep(self, user_id: str) -> Iterator[list[tuple[str, bool]]]:
-        """Yield pages of (Id, is opted out) of every unconverted lead that the user made or owns; as iter_sweep()."""
+    def iter_lead_sweep(self, user_id: str) -> Iterator[list[SweptRow]]:
+        """Yield pages of what is read of every unconverted lead that the user made or owns; as iter_sweep()."""
         answer, fields = self._reading("Lead", lambda fields: (self._query(soql.lead_sweep(user_id, fields)), fields))
         for rows in self._iter_pages(answer):
             yield readable(rows, lambda row: sweep_row_of(row, fields, LEAD_PREFIX))[0]
@@ -468,8 +469,8 @@ class OrgClient:
 
     def iter_sweep(
         self, owner_id: str, after_id: str | None = None, kind: RecordKind = RecordKind.CONTACT
-    ) -> Iterator[list[tuple[str, bool]]]:
-        """Yield pages of (Id, is opted out) of every contact or open Lead of the user after an Id. Complete, or an error.
+    ) -> Iterator[list[SweptRow]]:
+        """Yield pages of what is read of every contact or open Lead of the user after an Id. Complete, or an error.
 
         If Salesforce no longer keeps the rest, it is queried again from the last Id that came.
         """
@@ -480,7 +481,7 @@ class OrgClient:
                 for rows in self._iter_pages(answer):
                     page, _ = readable(rows, partial(sweep_row_of, fields=fields, prefix=kind.prefix))
                     yield page
-                    after_id = page[-1][0] if page else after_id
+                    after_id = page[-1].id if page else after_id
             except errors.LocatorExpired:
                 continue
             return

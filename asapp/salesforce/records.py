@@ -86,6 +86,14 @@ class ContactRecord(NamedTuple):
     account_id: str | None = None
 
 
+class SweptRow(NamedTuple):
+    """What a full check of Ids reads of a contact or open Lead. is_consent_hidden: as in ContactRecord."""
+
+    id: str
+    is_opted_out: bool
+    is_consent_hidden: bool = False
+
+
 class Unreadable(NamedTuple):
     """A row that can't be stored. id: None if it has no valid one. is_opted_out: true also if it can't be read."""
 
@@ -375,9 +383,9 @@ def owner_name_of(row: Mapping[str, Any]) -> str:
     return cleaned(owner.get("Name")) if isinstance(owner, Mapping) else ""
 
 
-def sweep_row_of(row: Mapping[str, Any], fields: ReadFields, prefix: str = CONTACT_PREFIX) -> tuple[str, bool]:
-    """Return (Id, is opted out)."""
-    return id_of(row["Id"], prefix), is_opted_out(row, fields) is not False
+def sweep_row_of(row: Mapping[str, Any], fields: ReadFields, prefix: str = CONTACT_PREFIX) -> SweptRow:
+    opted_out = is_opted_out(row, fields) is not False
+    return SweptRow(id_of(row["Id"], prefix), opted_out, opted_out and is_consent_hidden(row, fields))
 
 
 def lead_of(row: Mapping[str, Any], fields: ReadFields) -> LeadRecord:

@@ -171,11 +171,13 @@ class PageApplier:
             self.work.classes[verdict.row_class] += 1
 
     def _follow_unchanged(self, record: ContactRecord, known: StoredContact) -> None:
-        """Store the stamp of a record that changes nothing here, and whether it is a person account's now."""
+        """Store what a record that changes nothing else says: its stamp, its person account, whether its consent is hidden."""
         account_id = None if known.is_erased else record.account_id
-        if (record.system_modstamp, account_id) != (known.system_modstamp, known.account_id):
-            stamp = {"system_modstamp": record.system_modstamp, "account_id": account_id}
-            self.work.stamps.append({"b_id": known.contact_id, **stamp})
+        is_consent_hidden = known.opted_out and record.is_consent_hidden
+        now = (record.system_modstamp, account_id, is_consent_hidden)
+        if now != (known.system_modstamp, known.account_id, known.is_consent_hidden):
+            names = ("system_modstamp", "account_id", "consent_hidden")
+            self.work.stamps.append({"b_id": known.contact_id, **dict(zip(names, now, strict=True))})
 
     def _nominate(self, record: ContactRecord, verdict: RowVerdict) -> None:
         """Record a departure; a row that is read twice in one run is counted once, at the end."""
@@ -300,6 +302,7 @@ def contact_values(becomes: Becomes, record: ContactRecord, hashed: bytes | None
         "email": becomes.email,
         "search_key": search_key(becomes.first_name, becomes.last_name, becomes.email),
         "opted_out": becomes.opted_out,
+        "consent_hidden": becomes.opted_out and record.is_consent_hidden,
         "departed": becomes.departed,
         "bounced_at": becomes.bounced_at,
         "bounce_reason": becomes.bounce_reason,

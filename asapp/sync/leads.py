@@ -218,7 +218,7 @@ class LeadFollower:
         expected = {row.salesforce_id: row.opted_out for row in rows if row.why is None and not row.is_deleted}
         nominated = set(expected)
         for page in self.reader.client_for_call().iter_lead_sweep(self.owner_id) if ours else ():
-            for salesforce_id, opted_out in page:
+            for salesforce_id, opted_out, _ in page:
                 if expected.get(salesforce_id) == opted_out:
                     nominated.discard(salesforce_id)
                 elif salesforce_id in ours:

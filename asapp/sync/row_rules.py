@@ -49,6 +49,7 @@ class StoredContact(NamedTuple):
     is_erased: bool = False  # on request: nothing of this person is stored again
     skip_bounced: bool = True  # the partner's setting
     account_id: str | None = None  # of a person account
+    is_consent_hidden: bool = False  # opted_out only because its consent record could not be seen
 
     @property
     def is_without_email(self) -> bool:

@@ -114,7 +114,9 @@ def apply_opt_outs(context: RunContext, opted_out: Mapping[str, bool]) -> None:
     for salesforce_id, contact in store.find_contacts(context.connection_id, context.user_id, opted_out.keys()).items():
         is_out = opted_out[salesforce_id]
         after = contact._replace(opted_out=is_out)
-        updates.append({"b_id": contact.contact_id, "opted_out": is_out, "changed_at": utcnow()})
+        # Of a record that has left it isn't known in which way it is opted out.
+        values = {"opted_out": is_out, "consent_hidden": False, "changed_at": utcnow()}
+        updates.append({"b_id": contact.contact_id, **values})
         entries.append(
             {
                 "salesforce_id": salesforce_id,

@@ -50,10 +50,11 @@ def find_contacts(connection_id: int, user_id: int, ids: Collection[str]) -> dic
         c.merged_into,
         c.erased_at.is_not(None),
         c.account_id,
+        c.consent_hidden,
     ).where(c.connection_id == connection_id)
     rows = db.session.execute(query.where(is_among(c.salesforce_id, ids))).all()
     skips = bool(rows) and bool(db.session.scalar(select(skip_bounced(connection_id))))  # the same for all of them
-    return {row[0]: StoredContact._make((*row[1:-1], skips, row[-1])) for row in rows}
+    return {row[0]: StoredContact._make((*row[1:-2], skips, *row[-2:])) for row in rows}
 
 
 def find_ledger(connection_id: int, ids: Collection[str]) -> dict[str, tuple[str, bytes | None]]:
@@ -61,6 +62,13 @@ def find_ledger(connection_id: int, ids: Collection[str]) -> dict[str, tuple[str
     c = LEDGER.c
     query = select(c.salesforce_id, c.outcome, c.address_hash).where(c.connection_id == connection_id)
     return {row[0]: (row[1], row[2]) for row in db.session.execute(query.where(is_among(c.salesforce_id, ids))).all()}
+
+
+def find_consent_hidden(connection_id: int, ids: Collection[str]) -> dict[str, bool]:
+    """Return {Salesforce Id: whether it is only because its consent record can't be seen} of these, if opted out and here."""
+    c = CONTACTS.c
+    query = select(c.salesforce_id, c.consent_hidden).where(c.connection_id == connection_id, c.opted_out)
+    return {row[0]: row[1] for row in db.session.execute(query.where(is_among(c.salesforce_id, ids))).all()}
 
 
 def find_signed_up(connection_id: int, ids: Collection[str]) -> frozenset[str]:

@@ -17,7 +17,7 @@ from asapp.core.database import end_read
 from asapp.core.extensions import db
 from asapp.models import Connection, Contact, Departure, LedgerEntry, LedgerOutcome
 from asapp.models.contact import is_of_kind
-from asapp.salesforce.records import RecordKind
+from asapp.salesforce.records import RecordKind, SweptRow
 from asapp.sync import store
 from asapp.sync.reader import ContactReader
 from asapp.sync.run_context import RunContext
@@ -57,25 +57,30 @@ class Sweep:
             self.run.save(swept=self.run.row.swept or 0)
             after_id = self.run.row.sweep_after_id
         for rows in reader.client_for_call().iter_sweep(reader.owner_id, after_id, self.kind):
-            self.seen.update(salesforce_id for salesforce_id, _ in rows)
+            self.seen.update(row.id for row in rows)
             self.to_read += self._find_differing(rows)
             reader.stop_if_asked()
             if rows and self._is_checkpoint_due():
-                self.save_checkpoint(rows[-1][0])
+                self.save_checkpoint(rows[-1].id)
         self.to_read += reader.nominate_departed(find_missing(self.context, self.seen))
         self.to_read += find_returned(self.context, self.seen)
         reader.read_by_id(self.to_read)
         before = self.run.row.swept or 0 if self.is_resumable else 0
         return before + len(self.seen)
 
-    def _find_differing(self, rows: Sequence[tuple[str, bool]]) -> list[str]:
-        """Return the Ids that the ledger doesn't know, or knows with another opt-out."""
-        ledger = store.find_ledger(self.reader.connection.id, [salesforce_id for salesforce_id, _ in rows])
+    def _find_differing(self, rows: Sequence[SweptRow]) -> list[str]:
+        """Return the Ids that the ledger doesn't know, or knows with another opt-out, or that are opted out otherwise."""
+        connection_id, hidden = self.reader.connection.id, {}
+        ledger = store.find_ledger(connection_id, [row.id for row in rows])
+        if self.reader.client.contact_fields.related:
+            hidden = store.find_consent_hidden(connection_id, [row.id for row in rows if row.is_opted_out])
         end_read(db.session)
         return [
-            salesforce_id
-            for salesforce_id, opted_out in rows
-            if salesforce_id not in ledger or (ledger[salesforce_id][0] == LedgerOutcome.OPTED_OUT) != opted_out
+            row.id
+            for row in rows
+            if row.id not in ledger
+            or (ledger[row.id][0] == LedgerOutcome.OPTED_OUT) != row.is_opted_out
+            or hidden.get(row.id, row.is_consent_hidden) != row.is_consent_hidden
         ]
 
     def _is_checkpoint_due(self) -> bool:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import pytest
-from flask import Flask
+from flask import Flask, current_app
 from sqlalchemy import select
 
+from asapp.connections.live_questions import way_to_ask
+from asapp.contacts import queries, why
+from asapp.core.clock import utcnow
 from asapp.core.database import writing
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
+from asapp.messages.changes import ChangeKind
+from asapp.messages.contacts import Answer, UnknownWhy
 from asapp.messages.runs import SKIPPED
-from asapp.models import Contact, RunChange, SyncRun
+from asapp.models import Contact, Reason, RunChange, SyncRun
+from asapp.panel import changes
 from asapp.partners import partners
 from asapp.partners.checks import run_checks
 from asapp.partners.form_fields import PartnerForm
 from orgsim import Running
+from tests.factories import org_access
 from tests.signing_up import PostOffice, someone_signs_up
 from tests.syncing import KEY, reasons_here
 
@@ -53,6 +60,29 @@ class ConsentOffice(PostOffice):
         )
         return {row[0]: row[1] for row in rows}
 
+    def sync_after_a_day(self) -> SyncRun:
+        self.org.clock.advance(3600)
+        self.let_a_day_pass()
+        return self.sync()
+
+    def ask(self, text: str) -> why.Verdict:
+        """Ask "Why isn't this person here?"."""
+        connection, question = self.reload(self.connection), why.read_question(text)
+        hashed = why.hash_of(question, connection.partner, current_app.extensions["asapp.vault"])
+        return why.find_out(self.advisor.id, question, hashed, connection, way_to_ask(connection, org_access()))
+
+    def told(self, record_id: str) -> tuple[str | None, str | None, Answer]:
+        """Return the reason that counts, the one that pages tell, and the answer to "Why isn't this person here?"."""
+        contact_id = db.session.scalars(select(Contact.id).where(Contact.salesforce_id == record_id)).one()
+        line = queries.find_contact(self.advisor.id, contact_id, utcnow())
+        assert line is not None
+        return line.reason, line.reason_told, self.ask(record_id).answer
+
+
+HERE = (None, None, Answer.HERE)
+OUT = (Reason.OPTED_OUT, Reason.OPTED_OUT, Answer.OPTED_OUT)
+UNSEEN = (Reason.OPTED_OUT, UnknownWhy.CONSENT_HIDDEN, Answer.CONSENT_HIDDEN)
+
 
 @pytest.fixture
 def office(app: Flask, org: Running) -> ConsentOffice:
@@ -90,6 +120,59 @@ def test_a_consent_record_that_becomes_hidden_or_refuses_counts_within_a_day(off
     run = office.sync()
     assert reasons_here(office.connection) == {rose: "opted_out", ravi: "opted_out"}
     assert office.reasons_of_changes(run) == {rose: "opted_out", ravi: "consent_hidden"}
+    account, wanted = changes.Account.of(office.advisor), changes.Wanted(run.started_at, utcnow())
+    assert changes.tally(account, wanted)[ChangeKind.OPTED_OUT] == 2
+    details = {entry.details for entry in changes.find_entries(account, wanted)}
+    assert "The consent record can't be seen in Salesforce, which counts as opted out." in details
+
+
+@pytest.mark.parametrize("sobject", ["Contact", "Lead"])
+def test_one_who_is_here_says_when_the_consent_record_cannot_be_seen(office: ConsentOffice, sobject: str) -> None:
+    office.reload(office.connection).partner.brings_in_open_leads = True
+    office.save()
+    add = office.org.add_contact if sobject == "Contact" else office.org.add_lead
+    ewa = add(office.user, last_name="Nowak", email="ewa@wisla.example")
+    individual_id = office.add_consent(ewa, owner=office.colleague)
+    office.org.change_settings(individual_access="ReadWrite")
+    office.sync()
+    assert office.told(ewa) == HERE
+    office.org.change_settings(individual_access="Private")
+    office.sync_after_a_day()
+    assert office.told(ewa) == UNSEEN
+    office.org.clock.advance(3600)
+    office.org.opt_out(ewa)  # in a box that can be seen
+    run = office.sync()
+    assert (office.told(ewa), run.unchanged) == (OUT, 1)
+    office.org.clock.advance(3600)
+    office.org.opt_in(ewa)
+    office.sync()
+    assert office.told(ewa) == UNSEEN
+    # What follows moves no stamp of the person, and whether they count as opted out stays: only the daily check finds it.
+    office.org.update_individual(individual_id, HasOptedOutSolicit=True)
+    office.org.change_settings(individual_access="ReadWrite")
+    office.sync_after_a_day()
+    assert office.told(ewa) == OUT
+    office.org.change_settings(individual_access="Private")
+    office.sync_after_a_day()
+    assert office.told(ewa) == UNSEEN
+    run = office.sync_after_a_day()
+    assert (run.read, run.is_balanced) == (0, True)
+    office.org.update_individual(individual_id, HasOptedOutSolicit=False)
+    office.org.change_settings(individual_access="ReadWrite")
+    office.sync_after_a_day()
+    assert office.told(ewa) == HERE
+
+
+def test_of_one_who_never_came_in_salesforce_is_asked_why_they_count_as_opted_out(office: ConsentOffice) -> None:
+    unseen, refused = (office.add(email=f"{n}@fjord.example") for n in range(2))
+    office.add_consent(unseen, owner=office.colleague)
+    office.add_consent(refused, solicit=True)
+    office.sync()
+    assert [office.ask(each).answer for each in (unseen, "0@fjord.example")] == [Answer.CONSENT_HIDDEN] * 2
+    assert [office.ask(each).answer for each in (refused, "1@fjord.example")] == [Answer.OPTED_OUT] * 2
+    office.org.trouble.add("server_unavailable_html", times=None)
+    verdict = office.ask(unseen)
+    assert (verdict.answer, verdict.error is not None) == (Answer.OPTED_OUT, True)
 
 
 def test_a_retrieval_before_a_send_sees_consent_records_too(office: ConsentOffice) -> None:

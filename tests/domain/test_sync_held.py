@@ -152,9 +152,13 @@ def test_an_opt_out_of_a_held_or_kept_contact_counts_at_once_and_so_does_an_opt_
     books = balance(office.connection)
     assert books
     assert (books.opted_out, books.rest) == (1, 0)
+    contact = next(each for each in contacts_here(office.connection) if each.salesforce_id == ids[0])
+    contact.consent_hidden = True
+    office.save()
     office.org.update_contact(ids[0], HasOptedOutOfEmail=False)
     assert office.sync().also == {"opted_in": 1}
     assert reasons_here(office.connection)[ids[0]] is None
+    assert not office.reload(contact).consent_hidden
 
 
 def test_an_opt_out_that_comes_with_a_held_departure_counts_in_the_same_run(office: Office) -> None:

@@ -197,6 +197,11 @@ def test_an_opt_out_that_is_not_known_has_a_verdict_for_each_cause() -> None:
     assert answer_from_here(here(Reason.OPTED_OUT, waits_for_review=True)) == Answer.OPTED_OUT
 
 
+def test_a_consent_record_that_cannot_be_seen_is_told_from_an_opt_out() -> None:
+    assert answer_from_here(here(Reason.OPTED_OUT, is_consent_hidden=True)) == Answer.CONSENT_HIDDEN
+    assert answer_from_here(here(Reason.TWIN_OPTED_OUT, is_consent_hidden=True)) == Answer.TWIN_OPTED_OUT
+
+
 def test_every_reason_is_covered() -> None:
     assert set(OF_REASON) == {*Reason, *UnknownWhy}
     assert set(REASONS) == set(OF_REASON)
@@ -255,6 +260,7 @@ def seen(**columns: object) -> ContactSighting:
         ([], Answer.NOT_VISIBLE),
         ([seen()], Answer.ON_ITS_WAY),
         ([seen(is_opted_out=True)], Answer.OPTED_OUT),
+        ([seen(is_opted_out=True, is_consent_hidden=True)], Answer.CONSENT_HIDDEN),
         ([seen(is_opted_out=None)], Answer.OPT_OUT_UNKNOWN),
         ([seen(has_email=False)], Answer.NO_EMAIL),
         ([seen(has_email=False, is_opted_out=True)], Answer.OPTED_OUT),

@@ -331,6 +331,12 @@ def names_in(file: TestResponse) -> list[str]:
     [
         ({}, "You can email "),
         ({"opted_out": True}, "untick the box in Salesforce"),
+        (
+            {"opted_out": True, "consent_hidden": True},
+            "Consent record not visible, which counts as opted out. You can't",
+        ),
+        ({"opted_out": True, "consent_hidden": True}, "That counts as opted out, so nothing is sent."),
+        ({"opted_out": True, "consent_hidden": True}, "Ask your Salesforce admin to let you see the consent record"),
         ({"is_twin": True}, "Another record of yours"),
         ({"departed": "deleted"}, "Recycle Bin"),
         ({"departed": "merged"}, "surviving record"),
