@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from sqlalchemy import select
 
-from asapp.connections import connections
 from asapp.core.database import writing
 from asapp.core.extensions import db
 from asapp.models import Connection, FirstSteps, Lead, User
@@ -40,12 +39,14 @@ class StepsDone(NamedTuple):
         return next(step for step, is_done in self.done.items() if not is_done)
 
 
-def find(user: User) -> StepsDone | None:
-    """Return the steps; None if all are done, the advisor has hidden them, or the firm isn't set up."""
+def find(user: User, connection: Connection | None) -> StepsDone | None:
+    """Return the steps; None if all are done, the advisor has hidden them, or the firm isn't set up.
+
+    connection: the present one, or the last.
+    """
     stored = db.session.get(FirstSteps, user.id) or FirstSteps()
     if stored.hidden_at is not None or not user.has_integrations:
         return None
-    connection = connections.find_latest(user)
     has_synced = connection is not None and connection.first_synced_at is not None
     done = {
         FirstStep.CONNECT: connection is not None,

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import joinedload
 
 from asapp.accounts import visits
 from asapp.audit import entries
@@ -65,6 +66,7 @@ def find(session_id: str, key: str, config: Config) -> tuple[User, LoginSession]
         select(User, LoginSession)
         .join(LoginSession, LoginSession.user_id == User.id)
         .where(User.id == (whole_number(number) or 0), LoginSession.key_sha256 == _hash(key))
+        .options(joinedload(User.partner), joinedload(User.second_factor))  # each page needs one of them
     ).first()
     if row is None:
         return None

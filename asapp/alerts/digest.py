@@ -13,11 +13,12 @@ from sqlalchemy import select
 
 from asapp.accounts import mail_choices
 from asapp.alerts.due_mails import DueMail, KindOfMail
+from asapp.connections.connections import find_latest
 from asapp.contacts.queries import count_contacts
 from asapp.core import formats, mail
 from asapp.core.extensions import db
 from asapp.core.mail import Letter
-from asapp.leads.queries import find_to_act_on
+from asapp.leads.queries import find_hold, find_to_act_on
 from asapp.messages.changes import TALLIED, in_a_mail
 from asapp.models import Digest, MailChoice, Role, User
 from asapp.panel import changes
@@ -64,7 +65,8 @@ def write(user_id: int, since: datetime, until: datetime, public_url: str) -> Le
     counts = changes.tally(account, wanted)
     if not counts:
         return None
-    choice = mail_choices.find(user_id)
+    choice, connection = mail_choices.find(user_id), find_latest(user)
+    to_act_on = find_to_act_on(user, find_hold(user, connection, until))
     return mail.write(
         user.email,
         subject_of(counts, choice.digest),
@@ -75,8 +77,8 @@ def write(user_id: int, since: datetime, until: datetime, public_url: str) -> Le
         place=formats.place_of(user.time_zone) if user.time_zone else "UTC",
         active=count_contacts(user_id, until).everybody.active,
         parts=parts_of(account, wanted, counts),
-        refused=[people(line.lead.name) for line in find_to_act_on(user, until)[:NAMED]],
-        held=count_held_of(user),
+        refused=[people(line.lead.name) for line in to_act_on[:NAMED]],
+        held=count_held_of(connection),
         is_weekly=choice.digest == Digest.WEEKLY,
         url=public_url,
     )

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ColumnElement, and_, delete, select, update
+from sqlalchemy import ColumnElement, Select, and_, delete, select, update
 from sqlalchemy.orm import Session
 
 from asapp.audit import entries
@@ -107,11 +107,12 @@ def find_latest(user: User) -> Connection | None:
 
 def all_ids_of(user: User) -> list[int]:
     """Return the ids of all the advisor's connections with the present firm, for the history of runs."""
-    return list(
-        db.session.scalars(
-            select(Connection.id).where(Connection.user_id == user.id, Connection.partner_id == user.partner_id)
-        )
-    )
+    return list(db.session.scalars(ids_of(user)))
+
+
+def ids_of(user: User) -> Select[int]:
+    """Select what all_ids_of() returns, for a part of another query."""
+    return select(Connection.id).where(Connection.user_id == user.id, Connection.partner_id == user.partner_id)
 
 
 def is_taken(user: User, identity: tuple[str, str]) -> bool:

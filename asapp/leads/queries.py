@@ -67,9 +67,8 @@ HOLD_OF: Mapping[AdvisorState, Hold] = {
 }
 
 
-def find_hold(user: User, now: datetime) -> Hold | None:
-    """Return why nothing of this advisor's is sent at the moment; None if leads are sent."""
-    connection = find_latest(user)
+def find_hold(user: User, connection: Connection | None, now: datetime) -> Hold | None:
+    """Return why nothing of this advisor's is sent at the moment; None if leads are sent. connection: of find_latest()."""
     state = state_of(connection.partner if connection else user.partner, connection, now)
     if state in HOLD_OF or connection is None:
         return HOLD_OF[state]
@@ -90,11 +89,12 @@ def shown_state(hold: str | None) -> ColumnElement[str]:
     )
 
 
-def find_page(user: User, wanted: LeadQuery, now: datetime) -> Page[LeadLine]:
-    """Return one page, newest first; a number past the end gives the last page."""
-    hold = find_hold(user, now)
+def find_page(user: User, wanted: LeadQuery, hold: Hold | None, counts: Mapping[str, int]) -> Page[LeadLine]:
+    """Return one page, newest first; a number past the end gives the last page. counts: of count_by_state()."""
     conditions = _conditions(user.id, wanted, hold)
-    total = db.session.scalar(select(func.count()).select_from(Lead).where(*conditions)) or 0
+    total = counts.get(wanted.state, 0)
+    if wanted.search:
+        total = db.session.scalar(select(func.count()).select_from(Lead).where(*conditions)) or 0
     number = max(1, min(wanted.page, -(-total // PAGE_SIZE)))
     rows = db.session.execute(
         _rows(hold).where(*conditions).order_by(Lead.id.desc()).limit(PAGE_SIZE).offset((number - 1) * PAGE_SIZE)
@@ -102,9 +102,9 @@ def find_page(user: User, wanted: LeadQuery, now: datetime) -> Page[LeadLine]:
     return Page([_line(row, hold) for row in rows], total, number)
 
 
-def count_by_state(user: User, now: datetime) -> Mapping[str, int]:
+def count_by_state(user: User, hold: Hold | None) -> Mapping[str, int]:
     """Return {shown state: number of leads}, with the total under ""."""
-    shown = shown_state(find_hold(user, now)).label("shown")
+    shown = shown_state(hold).label("shown")
     rows = db.session.execute(select(shown, func.count()).where(_of(user.id)).group_by(shown))
     counts = {row[0]: row[1] for row in rows}
     return {"": sum(counts.values()), **counts}
@@ -132,10 +132,10 @@ def count_waiting(user_id: int) -> Waiting:
     return Waiting(people, over_limit)
 
 
-def find_to_act_on(user: User, now: datetime) -> list[LeadLine]:
+def find_to_act_on(user: User, hold: Hold | None) -> list[LeadLine]:
     """Return the newest leads that need the advisor: refused, or to be checked."""
     rows = db.session.execute(
-        _rows(find_hold(user, now))
+        _rows(hold)
         .where(_of(user.id), Lead.state.in_((LeadState.REFUSED, LeadState.PLEASE_CHECK)))
         .order_by(Lead.id.desc())
         .limit(NEWS_MAX)
@@ -145,7 +145,7 @@ def find_to_act_on(user: User, now: datetime) -> list[LeadLine]:
 
 def find_lines(user: User, now: datetime, *which: ColumnElement[bool]) -> list[LeadLine]:
     """Return the leads of the advisor's present firm that these conditions choose, newest first."""
-    hold = find_hold(user, now)
+    hold = find_hold(user, find_latest(user), now)
     rows = db.session.execute(_rows(hold).where(is_of_present_firm(user.id), *which).order_by(Lead.id.desc()))
     return [_line(row, hold) for row in rows]
 
@@ -175,11 +175,9 @@ def find_asking_again(user_id: int) -> News:
 def _asking_again(user_id: int, which: ColumnElement[bool]) -> AskingAgain:
     untold = (Lead.asked_again_seen_at.is_(None)) | (Lead.asked_again_seen_at < Lead.asked_again_at)
     conditions = (_of(user_id), Lead.asked_again_at.is_not(None), which, untold)
-    newest = select(Lead).where(*conditions).order_by(Lead.asked_again_at.desc(), Lead.id.desc())
-    leads = list(db.session.scalars(newest.limit(NEWS_MAX)))
-    if len(leads) < NEWS_MAX:
-        return AskingAgain(len(leads), leads)
-    return AskingAgain(db.session.scalar(select(func.count()).select_from(Lead).where(*conditions)) or 0, leads)
+    newest = select(Lead, func.count().over()).where(*conditions).order_by(Lead.asked_again_at.desc(), Lead.id.desc())
+    rows = db.session.execute(newest.limit(NEWS_MAX)).all()
+    return AskingAgain(rows[0][1] if rows else 0, [row.Lead for row in rows])
 
 
 def is_hidden_here() -> ColumnElement[bool]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from sqlalchemy import Select, func, select
@@ -17,8 +18,6 @@ from asapp.sync.departures import departures_with_contacts
 
 GROUPS_SHOWN = 6  # the others are one more
 COLUMNS = ("salesforce_id", "name", "email", "reason", "owner")
-
-Key = tuple[str, str | None]  # reason, Id of the new owner
 
 
 class Leaving(NamedTuple):
@@ -55,13 +54,14 @@ class Decision(NamedTuple):
 
 def find_decision(connection_id: int, state: DepartureState, shown: int) -> Decision:
     """Return the active contacts whose departure is in this state. shown: how many people to read of each group."""
-    number, owner_name, decided_at = func.count(), func.max(Departure.owner_name), func.max(Departure.decided_at)
-    counted = _leaving(connection_id, state, Departure.reason, Departure.owner_id, number, owner_name, decided_at)
-    rows = db.session.execute(
-        counted.group_by(Departure.reason, Departure.owner_id).order_by(number.desc(), Departure.reason, owner_name)
-    ).all()
-    people = _first_people(connection_id, state, shown)
-    groups = [Group(row[0], row[3] or "", row[2], people[row[0], row[1]]) for row in rows]
+    rows = _first_rows(connection_id, state, max(shown, 1))
+    own_lists = lists_by_contact([row.id for row in rows]) if shown else {}
+    groups = []
+    for _, of_group in groupby(rows, lambda row: (row.reason, row.owner_id)):
+        people = list(of_group)
+        first = people[0]
+        leaving = [_leaving_of(row, own_lists.get(row.id, [])) for row in people[:shown]]
+        groups.append(Group(first.reason, first.group_owner or "", first.number, leaving))
     if len(groups) > GROUPS_SHOWN:
         rest = groups[GROUPS_SHOWN - 1 :]
         others = sorted((one for group in rest for one in group.people), key=lambda one: one.name.casefold())
@@ -69,7 +69,7 @@ def find_decision(connection_id: int, state: DepartureState, shown: int) -> Deci
             *groups[: GROUPS_SHOWN - 1],
             Group(None, "", sum(group.number for group in rest), others[:shown]),
         ]
-    return Decision(groups, max((row[4] for row in rows if row[4]), default=None))
+    return Decision(groups, max((row.group_decided_at for row in rows if row.group_decided_at), default=None))
 
 
 def held_csv(connection_id: int) -> str:
@@ -77,36 +77,38 @@ def held_csv(connection_id: int) -> str:
     return csv_header(COLUMNS) + csv_rows(
         (one.salesforce_id, one.name, one.email, one.reason, one.owner_name)
         for state in (DepartureState.HELD, DepartureState.DISCARDED)
-        for people in _first_people(connection_id, state, None, with_lists=False).values()
-        for one in people
+        for one in (_leaving_of(row, []) for row in _first_rows(connection_id, state, None))
     )
 
 
-def _first_people(
-    connection_id: int, state: DepartureState, shown: int | None, with_lists: bool = True
-) -> dict[Key, list[Leaving]]:
-    """Return the first people of each group, by name; shown: None for all."""
+def _first_rows(connection_id: int, state: DepartureState, shown: int | None) -> Sequence[Any]:
+    """Return the first people of each group, by name, with what is told of their group; the largest group first.
+
+    shown: how many of each group; None for all.
+    """
+    group = (Departure.reason, Departure.owner_id)
     by_name = (Contact.last_name, Contact.first_name, Contact.id)
-    place = func.row_number().over(partition_by=(Departure.reason, Departure.owner_id), order_by=by_name)
     ranked = _leaving(
         connection_id,
         state,
         *(Contact.id, Contact.salesforce_id, Contact.first_name, Contact.last_name, Contact.email),
-        *(Departure.reason, Departure.owner_id, Departure.owner_name, place.label("place")),
+        *(*group, Departure.owner_name),
+        func.row_number().over(partition_by=group, order_by=by_name).label("place"),
+        func.count().over(partition_by=group).label("number"),
+        func.max(Departure.owner_name).over(partition_by=group).label("group_owner"),
+        func.max(Departure.decided_at).over(partition_by=group).label("group_decided_at"),
     ).subquery()
-    query = select(ranked).order_by(ranked.c.reason, ranked.c.owner_id, ranked.c.place)
-    if shown is not None:
-        query = query.where(ranked.c.place <= shown)
-    rows = db.session.execute(query).all()
-    own_lists = lists_by_contact([row.id for row in rows]) if with_lists else {}
-    found: dict[Key, list[Leaving]] = defaultdict(list)
-    for row in rows:
-        name = f"{row.first_name} {row.last_name}".strip()
-        lists = ["Salesforce Contacts", *own_lists.get(row.id, [])]
-        found[row.reason, row.owner_id].append(
-            Leaving(row.id, row.salesforce_id or "", name, row.email, row.reason, row.owner_name or "", lists)
-        )
-    return found
+    columns = ranked.c
+    query = select(ranked).order_by(
+        columns.number.desc(), columns.reason, columns.group_owner, columns.owner_id, columns.place
+    )
+    return db.session.execute(query if shown is None else query.where(columns.place <= shown)).all()
+
+
+def _leaving_of(row: Any, own_lists: Sequence[str]) -> Leaving:
+    name = f"{row.first_name} {row.last_name}".strip()
+    lists = ["Salesforce Contacts", *own_lists]
+    return Leaving(row.id, row.salesforce_id or "", name, row.email, row.reason, row.owner_name or "", lists)
 
 
 def _leaving(connection_id: int, state: DepartureState, *columns: Any) -> Select[Any]:

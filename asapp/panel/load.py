@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import bindparam, func, or_, select
 
-from asapp.connections import connect, connections, switching
+from asapp.connections import connect, switching
 from asapp.connections.org_access import OrgAccess
 from asapp.connections.state import state_of
 from asapp.contacts.status import contact_rows, count_active, is_shown
@@ -36,10 +36,19 @@ from asapp.sync.interval import find_interval
 OF_AN_OLD_PERMISSION = (Code.DISCONNECTED, Code.INACTIVE_USER, Code.PERMISSION_EXPIRED, Code.PERMISSION_WITHDRAWN)
 
 
-def load_panel(user: User, access: OrgAccess, default_interval_minutes: int, lost_state: bool = False) -> Panel:
-    """Return this advisor's panel as it is now. lost_state: an answer that fits no log-in has just come back."""
-    now = utcnow()
-    partner, connection = user.partner, connections.find_latest(user)
+def load_panel(
+    user: User,
+    connection: Connection | None,
+    held: int,
+    access: OrgAccess,
+    default_interval_minutes: int,
+    lost_state: bool = False,
+) -> Panel:
+    """Return this advisor's panel as it is now.
+
+    connection: of find_latest(). held: of count_held_of(). lost_state: an answer that fits no log-in has just come back.
+    """
+    now, partner = utcnow(), user.partner
     run = find_run_to_show(connection)
     interval = find_interval(db.session(), partner.id, default_interval_minutes) if partner else None
     panel = Panel(
@@ -53,7 +62,6 @@ def load_panel(user: User, access: OrgAccess, default_interval_minutes: int, los
     )
     if run is not None and run.is_active and connection is not None and connection.is_connected:
         return replace(panel, state=state_of(partner, connection, now, is_syncing=True))
-    held = _count_held(connection)
     state = state_of(
         partner,
         connection,
@@ -62,13 +70,13 @@ def load_panel(user: User, access: OrgAccess, default_interval_minutes: int, los
         waits_for_admin=waits_for_admin(run, panel.run_failure),
         held=held,
     )
-    contacts, active = _count_contacts(connection, now)
+    contacts, active, kept = _count_contacts(connection, now)
     attempt = connect.find_last_attempt(user)
     return replace(
         panel,
         state=state,
         held=held,
-        kept=_count_kept(connection),
+        kept=kept,
         contacts=contacts,
         active=active,
         connect_failure=_connect_failure(user, partner, connection, attempt, access, lost_state, now),
@@ -135,16 +143,9 @@ def find_run_to_show(connection: Connection | None) -> SyncRun | None:
     return run if run.finished_at is None or run.finished_at > since else None
 
 
-def find_reconnect(user: User) -> Connection | None:
-    """Return the connection that its advisor has to reconnect, for the banner on every page."""
-    connection = connections.find_current(user)
-    return connection if connection is not None and connection.needs_reconnect else None
-
-
-def count_held_of(user: User) -> int:
-    """Return how many contacts wait for this advisor's decision, if it can be made now."""
-    connection = connections.find_current(user)
-    return _count_held(connection) if connection is not None and connection.is_connected else 0
+def count_held_of(connection: Connection | None) -> int:
+    """Return how many contacts wait for the advisor's decision, if it can be made now."""
+    return departures.count_held(connection.id) if connection is not None and connection.is_connected else 0
 
 
 def explain_run(partner: Partner | None, connection: Connection | None, run: SyncRun | None) -> Failure | None:
@@ -157,28 +158,17 @@ def explain_run(partner: Partner | None, connection: Connection | None, run: Syn
     return explain(Occasion.SYNC, run.error_code, facts)
 
 
-def _count_held(connection: Connection | None) -> int:
-    if connection is None or connection.is_disconnected:
-        return 0
-    return departures.count_held(connection.id)
-
-
-def _count_kept(connection: Connection | None) -> int:
-    if connection is None or connection.is_disconnected:
-        return 0
-    return departures.count_deactivations(connection.id, DepartureState.DISCARDED)
-
-
-def _count_contacts(connection: Connection | None, now: datetime) -> tuple[int, int]:
-    """Return how many people came from this connection, and how many of them are active."""
+def _count_contacts(connection: Connection | None, now: datetime) -> tuple[int, int, int]:
+    """Return how many people came from this connection, how many of them are active, and how many the advisor kept."""
     if connection is None:
-        return 0, 0
-    row = db.session.execute(
-        contact_rows(func.count(), count_active(now, connection.user_id)).where(
+        return 0, 0, 0
+    kept = departures.deactivations(connection.id, DepartureState.DISCARDED).scalar_subquery()
+    contacts, active, number_kept = db.session.execute(
+        contact_rows(func.count(), count_active(now, connection.user_id), kept).where(
             Contact.connection_id == connection.id, is_shown()
         )
     ).one()
-    return row[0], row[1]
+    return contacts, active, 0 if connection.is_disconnected else number_kept
 
 
 def _is_open(attempt: OAuthState | None, now: datetime) -> bool:

@@ -225,10 +225,14 @@ def count_held(connection_id: int) -> int:
 
 def count_deactivations(connection_id: int, state: DepartureState) -> int:
     """Return how many active contacts the departures in this state would make inactive."""
-    leaving = select(func.count(Departure.salesforce_id)).where(
+    return db.session.scalar(deactivations(connection_id, state)) or 0
+
+
+def deactivations(connection_id: int, state: DepartureState) -> Select[int]:
+    """Select what count_deactivations() returns, for a part of another query."""
+    return select(func.count(Departure.salesforce_id)).where(
         Departure.connection_id == connection_id, Departure.state == state, _has_active_contact()
     )
-    return db.session.scalar(leaving) or 0
 
 
 def _has_active_contact() -> ColumnElement[bool]:

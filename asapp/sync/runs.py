@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, String, case, cast, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, String, case, cast, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
@@ -284,7 +284,7 @@ def find_shown_run(connection: Connection) -> SyncRun | None:
 
 
 def history(
-    connection_ids: Sequence[int], before_id: int | None = None, limit: int = 20, *, only_changes: bool = False
+    connection_ids: Sequence[int] | Select[int], before_id: int | None = None, limit: int = 20, *, only_changes: bool = False
 ) -> list[SyncRun]:
     """Return runs of these connections, newest first, older than before_id. only_changes: those that changed a contact."""
     query = select(SyncRun).where(SyncRun.connection_id.in_(connection_ids))

@@ -20,7 +20,7 @@ from flask_login import current_user
 from asapp.accounts import checklist, visits
 from asapp.accounts.checklist import FirstStep
 from asapp.audit import entries
-from asapp.connections.connections import find_current, find_latest
+from asapp.connections.connections import find_current
 from asapp.connections.live_questions import find_contact_of_account, way_to_ask, way_to_ask_names
 from asapp.contacts import (
     export,
@@ -61,7 +61,7 @@ from asapp.salesforce.errors import OurBug, SalesforceError
 from asapp.salesforce.hosts import is_salesforce_url, record_url
 from asapp.sync.runs import find_active_run
 from asapp.web.access import actor, advisor_required, safe_path
-from asapp.web.current import config, org_access, person, queues, vault
+from asapp.web.current import config, org_access, own_connection, person, queues, vault
 from asapp.web.files import csv_file
 from asapp.web.htmx import go_to, wants_part
 from asapp.web.incoming import LAST_PAGE
@@ -98,7 +98,7 @@ def index() -> ResponseReturnValue:
     wanted = wanted_by(request.args)
     overview = queries.count_contacts(current_user.id, now)
     page = queries.find_page(current_user.id, wanted, now, overview)
-    connection = find_latest(current_user)
+    connection = own_connection()
     since = changes.find_since(person(), visits.find_last(current_user.id), now) if not wants_part() else None
     cause = find_cause(person(), connection, now) if not wants_part() else None
     is_in_trouble = cause is not None or count_waiting() > 0 or (connection is not None and connection.needs_reconnect)
@@ -112,7 +112,7 @@ def index() -> ResponseReturnValue:
         emptiness=_emptiness(wanted, overview) if not page.total and not wanted.is_narrowed else None,
         cause=cause,
         since=since,
-        checklist=checklist.find(person()) if not (wants_part() or is_in_trouble) else None,  # first things first
+        checklist=checklist.find(person(), connection) if not (wants_part() or is_in_trouble) else None,  # first things first
         states=STATES,
         followed=_followed(wanted.contact_list),
         list_troubles=TROUBLES,

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from typing import cast
 
-from flask import abort, current_app
+from flask import abort, current_app, g
 from flask_login import current_user
 
 from asapp.accounts import mail_outbox
 from asapp.accounts.identity_provider import ProviderClient
+from asapp.connections import connections
 from asapp.connections.org_access import OrgAccess
 from asapp.core.mail import Letter
 from asapp.core.queues import Queues
 from asapp.core.vault import Vault
-from asapp.models import User
+from asapp.models import Connection, User
 from config import Config
 
 
 def person() -> User:
     return cast(User, current_user._get_current_object())  # noqa: SLF001 - the row itself, not its proxy
+
+
+def own_connection() -> Connection | None:
+    """Return the person's connection, or the one disconnected last; one query a request. Whatever changes it reads its own."""
+    if "connection" not in g:
+        g.connection = connections.find_latest(person())
+    found: Connection | None = g.connection
+    return found
 
 
 def config() -> Config:

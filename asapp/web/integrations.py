@@ -31,12 +31,12 @@ from asapp.messages.states import AdvisorState
 from asapp.models import Action, Connection, DepartureState, RunTrigger
 from asapp.panel import balance, held
 from asapp.panel import preview as ahead
-from asapp.panel.load import count_held_of, find_progress, find_reconnect, load_panel
+from asapp.panel.load import count_held_of, find_progress, load_panel
 from asapp.panel.panel import Panel
 from asapp.salesforce.records import RecordKind
 from asapp.sync import departures, runs
 from asapp.web.access import actor, advisor_required
-from asapp.web.current import config, org_access, person, queues
+from asapp.web.current import config, org_access, own_connection, person, queues
 from asapp.web.files import csv_file
 from asapp.web.htmx import go_to, wants_part
 
@@ -63,7 +63,7 @@ def count_waiting() -> int:
     """Return how many contacts wait for this advisor's decision, for the banner and the menu; one query a request."""
     if "count_waiting" not in g:
         is_asked = current_user.is_authenticated and current_user.has_integrations
-        g.count_waiting = count_held_of(person()) if is_asked else 0
+        g.count_waiting = count_held_of(own_connection()) if is_asked else 0
     return int(g.count_waiting)
 
 
@@ -76,7 +76,8 @@ def connection_to_renew() -> Connection | None:
     """Return the connection for the banner of every page but the panel's own, which shows it in full."""
     if request.blueprint in ("integrations", "connect") or not current_user.has_integrations:
         return None
-    return find_reconnect(person())
+    found = own_connection()
+    return found if found is not None and found.needs_reconnect else None
 
 
 @blueprint.get("")
@@ -204,7 +205,7 @@ def shown(panel: Panel, part: str | None = None) -> dict[str, Any]:
         if connection.partner.brings_in_open_leads:
             names["lead_balance"] = balance.balance(connection, RecordKind.LEAD)
         names["leads_trouble"] = explain_trouble(connection)
-    names["recent"] = runs.history(connections.all_ids_of(person()), limit=RECENT_RUNS)
+    names["recent"] = runs.history(connections.ids_of(person()), limit=RECENT_RUNS)
     if panel.is_connected and panel.run is None:
         names["is_odd_one_out"] = connections.is_odd_one_out(connection)
     limit = ALL_LEAVING if request.args.get("all") == "1" else SHOWN_LEAVING
@@ -216,7 +217,9 @@ def shown(panel: Panel, part: str | None = None) -> dict[str, Any]:
 
 
 def load_own_panel(lost_state: bool = False) -> Panel:
-    return load_panel(person(), org_access(), config().sync_interval_minutes, lost_state)
+    return load_panel(
+        person(), own_connection(), count_waiting(), org_access(), config().sync_interval_minutes, lost_state
+    )
 
 
 def panel_url() -> str:

@@ -11,7 +11,6 @@ from flask_login import current_user
 from markupsafe import Markup, escape
 
 from asapp.audit import entries
-from asapp.connections.connections import find_latest
 from asapp.contacts import queries as contact_queries
 from asapp.contacts import suppressions
 from asapp.core.clock import utcnow
@@ -25,7 +24,7 @@ from asapp.models import Action, Contact, ContactSource, Lead, OptInPage
 from asapp.salesforce.hosts import is_salesforce_url, record_url
 from asapp.web.access import actor, advisor_required
 from asapp.web.confirmation import ask_to_confirm
-from asapp.web.current import config, person, queues
+from asapp.web.current import config, own_connection, person, queues
 from asapp.web.files import as_file, csv_file
 from asapp.web.htmx import go_to, wants_part
 from asapp.web.incoming import LAST_PAGE
@@ -50,21 +49,22 @@ def index() -> ResponseReturnValue:
     page = sign_up_page.ensure_page(current_user)
     now = utcnow()
     wanted = wanted_by(request.args)
-    found = queries.find_page(current_user, wanted, now)
-    connection = find_latest(current_user)
-    hold = queries.find_hold(current_user, now)
+    connection = own_connection()
+    hold = queries.find_hold(current_user, connection, now)
+    counts = queries.count_by_state(current_user, hold)
+    found = queries.find_page(current_user, wanted, hold, counts)
     return render_template(
         "leads/_people.html" if wants_part() else "leads/index.html",
         wanted=wanted,
         page=found,
-        counts=queries.count_by_state(current_user, now),
+        counts=counts,
         opt_in=page,
         address=address_of(page),
         snippet=snippet_of(page),
         code=qr_inline(page),
         hold=leads.HOLDS[hold] if hold else None,
         waiting=queries.count_waiting(current_user.id),
-        to_act_on=queries.find_to_act_on(current_user, now),
+        to_act_on=queries.find_to_act_on(current_user, hold),
         asking_again=queries.find_asking_again(current_user.id),
         trouble=leads.explain_trouble(connection) if connection else None,
         encryption=leads.EMAIL_ENCRYPTED if connection and connection.email_encrypted else None,
@@ -94,7 +94,7 @@ def wanted_by(values: dict[str, str]) -> LeadQuery:
 @advisor_required
 def export_csv() -> ResponseReturnValue:
     now = utcnow()
-    hold = queries.find_hold(current_user, now)
+    hold = queries.find_hold(current_user, own_connection(), now)
     entries.record_export(Action.EXPORTED, actor(), None, file="leads")
     return csv_file(queries.iter_csv(current_user.id, hold), f"leads-{now:%Y-%m-%d}.csv")
 
@@ -160,7 +160,7 @@ def get_lead() -> Lead:
 
 def sent_words(on_the_way: str) -> str:
     """Return the message about leads that may be sent now; the page says what they wait for, if they do."""
-    return READY if queries.find_hold(current_user, utcnow()) else on_the_way
+    return READY if queries.find_hold(current_user, own_connection(), utcnow()) else on_the_way
 
 
 def enqueue() -> None:

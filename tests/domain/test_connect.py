@@ -158,7 +158,7 @@ def test_what_salesforce_answered_us_is_learnt_once_in_its_own_code(desk: Connec
 
 def last_failure(desk: ConnectingDesk) -> Failure:
     db.session.expire_all()
-    panel = load_panel(desk.advisor, desk.access, 15)
+    panel = load_panel(desk.advisor, connections.find_latest(desk.advisor), 0, desk.access, 15)
     db.session.rollback()
     assert panel.connect_failure is not None
     return panel.connect_failure

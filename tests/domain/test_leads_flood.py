@@ -314,7 +314,7 @@ def test_leads_wait_with_words_once_their_quarter_is_used_and_syncs_go_on(office
     lead = office.lead("p0@example.com")
     assert (lead.state, lead.why) == (LeadState.WAITING, "leads_share_used_up")
     assert office.allowance().lead_calls == 28  # none was wasted
-    assert queries.find_hold(office.advisor, utcnow()) == Hold.NO_CALLS
+    assert queries.find_hold(office.advisor, office.connection, utcnow()) == Hold.NO_CALLS
     assert office.reload(office.connection.partner).paused_until is None
     assert office.sync().is_complete
 

@@ -11,6 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import event
 
+from asapp.connections.connections import find_latest
 from asapp.contacts.suppressions import Address, Happened
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
@@ -417,7 +418,9 @@ def test_the_state_is_the_panels(sender: Sender, alice: User, connection: Connec
 
     def state() -> str:
         (told,) = sender.get("/advisors").get_json()["advisors"]
-        panel = load.load_panel(db.session.get_one(User, alice.id), org_access(), 15)
+        user = db.session.get_one(User, alice.id)
+        latest = find_latest(user)
+        panel = load.load_panel(user, latest, load.count_held_of(latest), org_access(), 15)
         assert told["state"] == panel.state
         return str(told["state"])
 
