@@ -23,7 +23,6 @@ from asapp.contacts.queries import matches
 from asapp.contacts.status import is_shown, waits_for_review
 from asapp.contacts.suppressions import of_advisor, of_firm
 from asapp.core import formats
-from asapp.core.bulk import is_among
 from asapp.core.csv_files import csv_header, csv_rows
 from asapp.core.extensions import db
 from asapp.core.forms import whole_number
@@ -159,35 +158,70 @@ def of_day(day: date, wanted: Wanted) -> Wanted:
     return replace(wanted, since=formats.start_of(day), until=formats.start_of(day + timedelta(days=1)))
 
 
-def find_days(account: Account, first: date, last: date) -> list[Day]:
-    """Return each of these days, the newest first, also those on which nothing changed."""
-    wanted = Wanted(formats.start_of(first), formats.start_of(last + timedelta(days=1)))
-    tallies = tally_by_day(account, wanted)
+def between(first: date, last: date) -> Wanted:
+    """Return what to ask for all changes of these days."""
+    return Wanted(formats.start_of(first), formats.start_of(last + timedelta(days=1)))
+
+
+def find_days(account: Account, first: date, last: date, counts: Sequence[ChangeCount]) -> list[Day]:
+    """Return each of these days, the newest first, also those on which nothing changed.
+
+    counts: of find_counts(), for these days at least.
+    """
+    tallies = {day: tally for day, tally in tally_by_day(counts).items() if first <= day <= last}
+    entries: dict[date, list[Entry]] = {}
+    if tallies:
+        for entry in first_of_each(account, between(min(tallies), max(tallies)), sorted(tallies)):
+            entries.setdefault(formats.day_of(entry.at), []).append(entry)
     days = [last - timedelta(days=back) for back in range((last - first).days + 1)]
-    return [
-        Day(day, tallies.get(day, {}), first_of_each(account, of_day(day, wanted)) if day in tallies else ())
-        for day in days
-    ]
+    return [Day(day, tallies.get(day, {}), entries.get(day, ())) for day in days]
 
 
 def find_last_day(account: Account, before: datetime) -> date | None:
     """Return the newest day with a change before this time."""
-    rows = _entries(account, Wanted(datetime.min.replace(tzinfo=before.tzinfo), before))
-    at = db.session.scalar(select(func.max(rows.c.at)))
+    wanted = Wanted(datetime.min.replace(tzinfo=before.tzinfo), before)
+    is_theirs = _is_theirs(account, wanted)
+    # Run by run from the newest: to find the last of all entries, all would be read.
+    changed = select(RunChange.id).join(Contact, Contact.id == RunChange.contact_id).where(*is_theirs)
+    created = select(Contact.id).where(*is_theirs, Contact.created_in_run_id == SyncRun.id)
+    has_changes = or_(
+        changed.where(RunChange.run_id == SyncRun.id).correlate(SyncRun).exists(),
+        created.correlate(SyncRun).exists(),
+    )
+    of_runs = select(SyncRun.finished_at.label("at")).where(_is_of(account, wanted), has_changes)
+    last_run = select(of_runs.order_by(SyncRun.finished_at.desc()).limit(1).subquery())
+    others = (query.where(*is_theirs).subquery() for query in _beside_runs(account, wanted))
+    at = db.session.scalar(
+        select(func.max(union_all(last_run, *(select(each.c.at) for each in others)).subquery().c.at))
+    )
     return formats.day_of(at) if at is not None else None
 
 
-def tally_by_day(account: Account, wanted: Wanted) -> dict[date, dict[str, int]]:
+class ChangeCount(NamedTuple):
+    """number: of the changes of this kind that happened at this time, to the microsecond."""
+
+    at: datetime
+    kind: str
+    number: int
+
+
+def find_counts(account: Account, wanted: Wanted) -> list[ChangeCount]:
+    rows = _entries(account, wanted)
+    counted = select(rows.c.at, rows.c.kind, func.count()).group_by(rows.c.at, rows.c.kind)
+    return [ChangeCount._make(row) for row in db.session.execute(counted)]
+
+
+def tally_by_day(counts: Sequence[ChangeCount]) -> dict[date, dict[str, int]]:
     found: dict[date, Counter[str]] = {}
-    for at, kind, number in _counts(account, wanted):
+    for at, kind, number in counts:
         found.setdefault(formats.day_of(at), Counter())[kind] += number
-    return {day: _in_order(counts) for day, counts in found.items()}
+    return {day: _in_order(tally) for day, tally in found.items()}
 
 
 def tally(account: Account, wanted: Wanted) -> dict[str, int]:
     """Return {kind: number of changes}, in the order of ChangeKind; no kind without a change."""
     counts: Counter[str] = Counter()
-    for _at, kind, number in _counts(account, wanted):
+    for _at, kind, number in find_counts(account, wanted):
         counts[kind] += number
     return _in_order(counts)
 
@@ -195,8 +229,9 @@ def tally(account: Account, wanted: Wanted) -> dict[str, int]:
 def find_entries(account: Account, wanted: Wanted, after: Key | None = None, limit: int = A_PAGE) -> list[Entry]:
     """Return changes, newest first, those after this key."""
     rows = _entries(account, wanted)
-    query = select(rows).order_by(rows.c.at.desc(), rows.c.source.desc(), rows.c.row_id.desc()).limit(limit)
-    return _hydrate(db.session.execute(query if after is None else query.where(_is_after(rows.c, after))).all())
+    query = select(rows).order_by(*_newest(rows.c)).limit(limit)
+    found = (query if after is None else query.where(_is_after(rows.c, after))).subquery()
+    return _entries_of(_with_details(found).order_by(*_newest(found.c)))
 
 
 def iter_csv(account: Account, wanted: Wanted) -> Iterator[str]:
@@ -221,23 +256,25 @@ def _in_order(counts: Mapping[str, int]) -> dict[str, int]:
     return {kind: counts[kind] for kind in KINDS if counts.get(kind)}
 
 
-def _counts(account: Account, wanted: Wanted) -> Sequence[Any]:
+def first_of_each(account: Account, wanted: Wanted, days: Sequence[date] = ()) -> list[Entry]:
+    """Return the first entries of each kind, or of each kind on each of these days, the oldest first."""
     rows = _entries(account, wanted)
-    return db.session.execute(select(rows.c.at, rows.c.kind, func.count()).group_by(rows.c.at, rows.c.kind)).all()
-
-
-def first_of_each(account: Account, wanted: Wanted) -> list[Entry]:
-    """Return the first entries of each kind."""
-    rows = _entries(account, wanted)
-    newest = (rows.c.at.desc(), rows.c.source.desc(), rows.c.row_id.desc())
-    place = func.row_number().over(partition_by=rows.c.kind, order_by=newest).label("place")
-    placed = select(rows, place).subquery()
-    entries = _hydrate(db.session.execute(select(placed).where(placed.c.place <= OF_A_KIND)).all())
+    group = [rows.c.kind]
+    if days[1:]:
+        ends = [(rows.c.at < formats.start_of(each), number) for number, each in enumerate(days[1:])]
+        group.append(case(*ends, else_=len(ends)))
+    place = func.row_number().over(partition_by=group, order_by=_newest(rows.c))
+    placed = select(rows, place.label("place")).subquery()
+    entries = _entries_of(_with_details(placed).where(placed.c.place <= OF_A_KIND))
     return sorted(entries, key=lambda each: (KINDS.index(ChangeKind(each.kind)), *(-part for part in _numbers(each))))
 
 
 def _numbers(entry: Entry) -> tuple[float, int, int]:
     return entry.at.timestamp(), entry.key.source, entry.key.row_id
+
+
+def _newest(rows: Any) -> tuple[Any, ...]:
+    return rows.at.desc(), rows.source.desc(), rows.row_id.desc()
 
 
 def _is_after(rows: Any, key: Key) -> ColumnElement[bool]:
@@ -254,19 +291,19 @@ def _is_after(rows: Any, key: Key) -> ColumnElement[bool]:
 
 def _entries(account: Account, wanted: Wanted) -> Any:
     """Return the wanted entries as a subquery."""
-    sources = [
-        _of_runs(account, wanted),
-        _created(account, wanted),
-        _made(wanted),
-        _hidden(wanted),
-        *_suppressed(account, wanted),
-        _of_leads(wanted),
-    ]
-    is_theirs = (Contact.user_id == account.user_id, is_shown(), *matches(wanted.search))
-    rows = union_all(*(query.where(*is_theirs) for query in sources)).subquery()
+    sources = [_of_runs(account, wanted), _created(account, wanted), *_beside_runs(account, wanted)]
+    rows = union_all(*(query.where(*_is_theirs(account, wanted)) for query in sources)).subquery()
     if not wanted.kind:
         return rows
     return select(rows).where(rows.c.kind == wanted.kind).subquery()
+
+
+def _beside_runs(account: Account, wanted: Wanted) -> list[Select[Any]]:
+    return [_made(wanted), _hidden(wanted), *_suppressed(account, wanted), _of_leads(wanted)]
+
+
+def _is_theirs(account: Account, wanted: Wanted) -> tuple[ColumnElement[bool], ...]:
+    return (Contact.user_id == account.user_id, is_shown(), *matches(wanted.search))
 
 
 def _columns(at: Any, source: int, row_id: Any, kind: Any, reason: Any, run_id: Any = None) -> tuple[Any, ...]:
@@ -361,10 +398,15 @@ def _of_leads(wanted: Wanted) -> Select[Any]:
     )
 
 
-def _hydrate(rows: Sequence[Any]) -> list[Entry]:
-    """Return the entries of these rows, with names and changed fields, in their order."""
-    people = {row.id: row for row in db.session.execute(_people([row.contact_id for row in rows]))}
-    changes = {row.id: row for row in db.session.execute(_fields([row.row_id for row in rows if row.source == RUN]))}
+def _with_details(entries: Any) -> Select[Any]:
+    """Select entries with the names of their contacts and the changed fields."""
+    name = func.trim(Contact.first_name + " " + Contact.last_name).label("name")
+    is_of_run = and_(entries.c.source == RUN, RunChange.id == entries.c.row_id)
+    people = select(entries, name, Contact.email, Contact.salesforce_id, RunChange.old, RunChange.new)
+    return people.join_from(entries, Contact, Contact.id == entries.c.contact_id).outerjoin(RunChange, is_of_run)
+
+
+def _entries_of(query: Select[Any]) -> list[Entry]:
     return [
         Entry(
             Key(row.at, row.source, row.row_id),
@@ -372,20 +414,11 @@ def _hydrate(rows: Sequence[Any]) -> list[Entry]:
             row.reason,
             row.run_id,
             row.contact_id,
-            people[row.contact_id].name,
-            people[row.contact_id].email,
-            people[row.contact_id].salesforce_id,
-            changed_fields(changes[row.row_id]) if row.source == RUN else [],
-            owner_in(changes[row.row_id]) if row.source == RUN else "",
+            row.name,
+            row.email,
+            row.salesforce_id,
+            changed_fields(row) if row.source == RUN else [],
+            owner_in(row) if row.source == RUN else "",
         )
-        for row in rows
+        for row in db.session.execute(query)
     ]
-
-
-def _people(contact_ids: Sequence[int]) -> Select[Any]:
-    name = func.trim(Contact.first_name + " " + Contact.last_name).label("name")
-    return select(Contact.id, name, Contact.email, Contact.salesforce_id).where(is_among(Contact.id, set(contact_ids)))
-
-
-def _fields(change_ids: Sequence[int]) -> Any:
-    return select(RunChange.id, RunChange.old, RunChange.new).where(is_among(RunChange.id, set(change_ids)))

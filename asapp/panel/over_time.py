@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import select, union_all
 
 from asapp.core import formats
 from asapp.core.extensions import db
 from asapp.messages.changes import GAINS, ChangeKind
 from asapp.models import SyncRun
 from asapp.panel import changes
-from asapp.panel.changes import Account, Wanted
+from asapp.panel.changes import Account, ChangeCount
 
 SPANS = (30, 90)  # days
 A_WEEK = 7
@@ -83,8 +83,9 @@ def find_counts(account: Account, since: datetime) -> list[ActiveCount]:
     counted = (SyncRun.connection_id.in_(account.connection_ids), SyncRun.active_after.is_not(None))
     rows = select(SyncRun.finished_at, SyncRun.active_after).where(*counted)
     before = rows.where(SyncRun.finished_at < since).order_by(SyncRun.finished_at.desc()).limit(1)
-    after = rows.where(SyncRun.finished_at >= since).order_by(SyncRun.finished_at)
-    return [ActiveCount._make(row) for query in (before, after) for row in db.session.execute(query)]
+    after = rows.where(SyncRun.finished_at >= since)
+    both = db.session.execute(union_all(select(before.subquery()), after))
+    return sorted(ActiveCount._make(row) for row in both)
 
 
 def by_day(counts: Sequence[ActiveCount]) -> dict[date, DayCount]:
@@ -98,16 +99,24 @@ def by_day(counts: Sequence[ActiveCount]) -> dict[date, DayCount]:
     return days
 
 
-def find_picture(account: Account, span: int, active_now: int, now: datetime) -> Picture | None:
-    """Return the last days, as many as the span, with today as it is now; None before syncs counted on two days."""
-    today = formats.day_of(now)
-    since = formats.start_of(today - timedelta(days=span - 1))
-    counts = find_counts(account, since)
+def first_day(span: int, now: datetime) -> date:
+    """Return the oldest day of a picture of so many days."""
+    return formats.day_of(now) - timedelta(days=span - 1)
+
+
+def make_picture(
+    span: int, counts: Sequence[ActiveCount], changed: Sequence[ChangeCount], active_now: int, now: datetime
+) -> Picture | None:
+    """Return the last days, as many as the span, with today as it is now; None before syncs counted on two days.
+
+    counts, changed: of both find_counts(), since the oldest day.
+    """
+    today, since = formats.day_of(now), formats.start_of(first_day(span, now))
     if not counts or formats.day_of(counts[0].at) == today:
         return None
     since = max(since, counts[0].at + timedelta(microseconds=1))  # what the first count counts is no change after it
     first, counted = formats.day_of(since), by_day(counts)
-    tallies = changes.tally_by_day(account, Wanted(since, formats.start_of(today + timedelta(days=1))))
+    tallies = changes.tally_by_day([change for change in changed if change.at >= since])
     start, points = counts[0].active, []
     active = start
     for day in (first + timedelta(days=number) for number in range((today - first).days + 1)):

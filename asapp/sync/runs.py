@@ -284,7 +284,11 @@ def find_shown_run(connection: Connection) -> SyncRun | None:
 
 
 def history(
-    connection_ids: Sequence[int] | Select[int], before_id: int | None = None, limit: int = 20, *, only_changes: bool = False
+    connection_ids: Sequence[int] | Select[int],
+    before_id: int | None = None,
+    limit: int = 20,
+    *,
+    only_changes: bool = False,
 ) -> list[SyncRun]:
     """Return runs of these connections, newest first, older than before_id. only_changes: those that changed a contact."""
     query = select(SyncRun).where(SyncRun.connection_id.in_(connection_ids))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import groupby
@@ -18,7 +19,8 @@ from asapp.core.forms import whole_number
 from asapp.messages.changes import FILTERS, GAINS, LOSSES, TALLIED
 from asapp.models import Action
 from asapp.panel import changes, over_time
-from asapp.panel.changes import Account, Day, Entry, Key, Wanted
+from asapp.panel.changes import Account, ChangeCount, Day, Entry, Key, Wanted
+from asapp.panel.over_time import ActiveCount
 from asapp.web.access import actor, advisor_required
 from asapp.web.current import config, person
 from asapp.web.files import csv_file
@@ -68,26 +70,33 @@ def index() -> ResponseReturnValue:
             "changes/index.html", days=days_of(shown), following=following, is_first=after is None, **names
         )
     last = asked.before or formats.day_of(now)
-    first = last - timedelta(days=changes.DAYS_SHOWN - 1)
-    counts = over_time.by_day(over_time.find_counts(account, formats.start_of(first)))
-    days = changes.find_days(account, first, last)
+    first, span = last - timedelta(days=changes.DAYS_SHOWN - 1), span_of(request.args)
+    since = first if asked.before else over_time.first_day(span, now)  # an earlier page has no picture
+    counts = over_time.find_counts(account, formats.start_of(since))
+    changed = changes.find_counts(account, changes.between(since, last))
+    days = changes.find_days(account, first, last, changed)
     earlier = changes.find_last_day(account, formats.start_of(first))
     return render_template(
         "changes/index.html",
         days=days,
-        counts=counts,
+        counts=over_time.by_day(counts),
         earlier=earlier,
         nothing_yet=asked.before is None and earlier is None and not any(day.tally for day in days),
-        **(picture_of(account, now) if asked.before is None else {}),
+        **(picture_of(account, span, counts, changed, now) if asked.before is None else {}),
         **names,
     )
 
 
-def picture_of(account: Account, now: datetime) -> dict[str, object]:
+def span_of(values: dict[str, str]) -> int:
+    span = whole_number(values.get("span"))
+    return span if span in over_time.SPANS else over_time.SPANS[0]
+
+
+def picture_of(
+    account: Account, span: int, counts: Sequence[ActiveCount], changed: Sequence[ChangeCount], now: datetime
+) -> dict[str, object]:
     """Return what the picture over time shows; nothing before syncs counted on two days."""
-    span = whole_number(request.args.get("span"))
-    span = span if span in over_time.SPANS else over_time.SPANS[0]
-    picture = over_time.find_picture(account, span, count_active_contacts(account.user_id, now), now)
+    picture = over_time.make_picture(span, counts, changed, count_active_contacts(account.user_id, now), now)
     if picture is None:
         return {}
     points = picture.points

@@ -112,7 +112,9 @@ def index() -> ResponseReturnValue:
         emptiness=_emptiness(wanted, overview) if not page.total and not wanted.is_narrowed else None,
         cause=cause,
         since=since,
-        checklist=checklist.find(person(), connection) if not (wants_part() or is_in_trouble) else None,  # first things first
+        checklist=checklist.find(person(), connection)
+        if not (wants_part() or is_in_trouble)
+        else None,  # first things first
         states=STATES,
         followed=_followed(wanted.contact_list),
         list_troubles=TROUBLES,

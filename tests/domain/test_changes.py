@@ -17,7 +17,7 @@ from asapp.core.extensions import db
 from asapp.messages.changes import ChangeKind
 from asapp.models import SuppressionSource, SuppressionStep, User
 from asapp.panel import changes
-from asapp.panel.changes import Account, Entry, Wanted
+from asapp.panel.changes import Account, Day, Entry, Wanted
 from orgsim import Running
 from tests.factories import make_advisor, make_contact, make_run, make_synced_connection, save
 from tests.signing_up import someone_signs_up
@@ -31,6 +31,10 @@ def office(app: Flask, org: Running) -> Office:
 
 def lately(kind: str = "", search: str = "") -> Wanted:
     return Wanted(utcnow() - timedelta(hours=1), utcnow() + timedelta(hours=1), kind, search)
+
+
+def days_of(account: Account, first: date, last: date) -> list[Day]:
+    return changes.find_days(account, first, last, changes.find_counts(account, changes.between(first, last)))
 
 
 def told(entries: list[Entry]) -> set[tuple[str, str, str]]:
@@ -55,7 +59,7 @@ def test_two_syncs_leave_a_day_that_tells_everything(office: Office) -> None:
     assert counts == {ChangeKind.OPTED_OUT: 1, ChangeKind.LEFT: 1, ChangeKind.ADDED: 3, ChangeKind.CHANGED: 1}
     assert list(counts) == [ChangeKind.OPTED_OUT, ChangeKind.LEFT, ChangeKind.ADDED, ChangeKind.CHANGED]
     today = formats.day_of(utcnow())
-    day, before = changes.find_days(account, today - timedelta(days=1), today)
+    day, before = days_of(account, today - timedelta(days=1), today)
     assert (day.date, day.tally, before.tally, list(before.entries)) == (today, counts, {}, [])
     assert told(list(day.entries)[:2]) == {
         ("Opted out", "Rose Gonzalez", "Opted out of email in Salesforce."),
@@ -115,7 +119,8 @@ def test_pages_follow_each_other_by_key_and_lose_and_repeat_no_one(app: Flask) -
         after = changes.Key.read(str(page[-1].key))
         assert after == page[-1].key
     assert len(found) == len(set(found)) == 7
-    [day] = changes.find_days(account, formats.day_of(utcnow()), formats.day_of(utcnow()))
+    today = formats.day_of(utcnow())
+    [day] = days_of(account, today, today)
     assert (len(day.entries), day.tally) == (changes.OF_A_KIND, {ChangeKind.ADDED: 7})
 
 
@@ -133,9 +138,9 @@ def test_days_are_those_of_the_readers_zone(app: Flask) -> None:
     run = make_run(connection, finished_at=late, created=1)
     make_contact(connection, created_in_run_id=run.id)
     account, wanted = Account.of(connection.user), Wanted(late - timedelta(days=2), late + timedelta(days=2))
-    assert list(changes.tally_by_day(account, wanted)) == [date(2026, 11, 23)]
+    assert list(changes.tally_by_day(changes.find_counts(account, wanted))) == [date(2026, 11, 23)]
     with formats.read_in_zone_of("Asia/Tokyo"):
-        assert list(changes.tally_by_day(account, wanted)) == [date(2026, 11, 24)]
+        assert list(changes.tally_by_day(changes.find_counts(account, wanted))) == [date(2026, 11, 24)]
         assert changes.find_last_day(account, late + timedelta(seconds=1)) == date(2026, 11, 24)
         assert changes.find_last_day(account, late) is None
 

@@ -11,9 +11,9 @@ from asapp.contacts.queries import count_active_contacts
 from asapp.core import formats
 from asapp.core.clock import utcnow
 from asapp.models import Connection, Reason, RunChange
-from asapp.panel import over_time
+from asapp.panel import changes, over_time
 from asapp.panel.changes import Account
-from asapp.panel.over_time import DayCount
+from asapp.panel.over_time import DayCount, Picture
 from orgsim import Running
 from tests.factories import make_contact, make_run, make_synced_connection, save
 from tests.syncing import Office
@@ -35,6 +35,14 @@ def counted(connection: Connection, days_ago: int, active: int, added: int = 0, 
     for _ in range(opted_out):
         gone = make_contact(connection, opted_out=True, created_in_run_id=make_run(connection, finished_at=noon(99)).id)
         save(RunChange(run_id=run.id, contact_id=gone.id, kind="deactivated", reason=Reason.OPTED_OUT))
+
+
+def picture_of(connection: Connection, span: int, active_now: int) -> Picture | None:
+    account, now = Account.of(connection.user), utcnow()
+    first = over_time.first_day(span, now)
+    changed = changes.find_counts(account, changes.between(first, formats.day_of(now)))
+    counts = over_time.find_counts(account, formats.start_of(first))
+    return over_time.make_picture(span, counts, changed, active_now, now)
 
 
 def test_a_sync_counts_everyone_that_can_be_emailed_when_it_ends(app: Flask, org: Running) -> None:
@@ -68,7 +76,7 @@ def test_every_row_of_the_table_adds_up_and_begins_where_the_last_one_ended(conn
     counted(connection, 20, 10)
     counted(connection, 12, 12, added=3, opted_out=1)
     counted(connection, 2, 15, added=2)
-    picture = over_time.find_picture(Account.of(connection.user), 30, 14, utcnow())
+    picture = picture_of(connection, 30, 14)
     assert picture is not None
     assert [point.active for point in picture.points] == [10] * 8 + [12] * 10 + [15] * 2 + [14]
     assert (picture.opted_out, picture.left) == (1, 0)
@@ -84,25 +92,23 @@ def test_every_row_of_the_table_adds_up_and_begins_where_the_last_one_ended(conn
 
 def test_what_no_change_explains_is_called_other(connection: Connection) -> None:
     counted(connection, 8, 10)
-    picture = over_time.find_picture(Account.of(connection.user), 30, 4, utcnow())
+    picture = picture_of(connection, 30, 4)
     assert picture is not None
     first, last = picture.stretches
     assert ((first.last - first.first).days, first.other, last.end, last.other) == (1, 0, 4, -6)
 
 
 def test_there_is_no_picture_before_a_second_day_nor_of_days_without_a_count(connection: Connection) -> None:
-    account = Account.of(connection.user)
-    assert over_time.find_picture(account, 30, 3, utcnow()) is None
+    assert picture_of(connection, 30, 3) is None
     make_run(connection, finished_at=noon(9))
     make_run(connection, finished_at=utcnow(), active_after=3)
-    assert over_time.find_picture(account, 30, 3, utcnow()) is None
+    assert picture_of(connection, 30, 3) is None
 
 
 def test_a_longer_span_starts_with_the_last_count_before_it(connection: Connection) -> None:
     counted(connection, 50, 10)
     counted(connection, 1, 20)
-    account = Account.of(connection.user)
-    short, long = (over_time.find_picture(account, span, 20, utcnow()) for span in over_time.SPANS)
+    short, long = (picture_of(connection, span, 20) for span in over_time.SPANS)
     assert short is not None
     assert long is not None
     assert (len(short.points), len(long.points)) == (30, 51)
