@@ -71,6 +71,8 @@ def _search_key_of_new_row(context: DefaultExecutionContext) -> str:
 
 IS_FOLLOWED = text("followed_by_id IS NOT NULL")
 IS_MANUAL = text("source = 'manual'")
+IS_MADE_HERE = text("created_in_run_id IS NULL")
+IS_HIDDEN = text("hidden_at IS NOT NULL")
 
 
 class Contact(Base):
@@ -98,6 +100,9 @@ class Contact(Base):
         Index("ix_contacts_address", "user_id", "address_hash"),
         Index("ix_contacts_followed_by_id", "followed_by_id", sqlite_where=IS_FOLLOWED, postgresql_where=IS_FOLLOWED),
         Index("ix_contacts_manual", "user_id", sqlite_where=IS_MANUAL, postgresql_where=IS_MANUAL),
+        # For the page Changes, which looks at a few days of a book.
+        Index("ix_contacts_made", "user_id", "created_at", sqlite_where=IS_MADE_HERE, postgresql_where=IS_MADE_HERE),
+        Index("ix_contacts_hidden", "user_id", "hidden_at", sqlite_where=IS_HIDDEN, postgresql_where=IS_HIDDEN),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

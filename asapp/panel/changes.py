@@ -181,12 +181,12 @@ def find_last_day(account: Account, before: datetime) -> date | None:
     """Return the newest day with a change before this time."""
     wanted = Wanted(datetime.min.replace(tzinfo=before.tzinfo), before)
     is_theirs = _is_theirs(account, wanted)
-    # Run by run from the newest: to find the last of all entries, all would be read.
+    # Run by run from the newest, and only those that counted some: to find the last of all entries, all would be read.
     changed = select(RunChange.id).join(Contact, Contact.id == RunChange.contact_id).where(*is_theirs)
     created = select(Contact.id).where(*is_theirs, Contact.created_in_run_id == SyncRun.id)
     has_changes = or_(
         changed.where(RunChange.run_id == SyncRun.id).correlate(SyncRun).exists(),
-        created.correlate(SyncRun).exists(),
+        and_(SyncRun.created > 0, created.correlate(SyncRun).exists()),
     )
     of_runs = select(SyncRun.finished_at.label("at")).where(_is_of(account, wanted), has_changes)
     last_run = select(of_runs.order_by(SyncRun.finished_at.desc()).limit(1).subquery())
@@ -299,7 +299,7 @@ def _entries(account: Account, wanted: Wanted) -> Any:
 
 
 def _beside_runs(account: Account, wanted: Wanted) -> list[Select[Any]]:
-    return [_made(wanted), _hidden(wanted), *_suppressed(account, wanted), _of_leads(wanted)]
+    return [_made(wanted), _hidden(wanted), *_suppressed(account, wanted), _of_leads(account, wanted)]
 
 
 def _is_theirs(account: Account, wanted: Wanted) -> tuple[ColumnElement[bool], ...]:
@@ -368,13 +368,19 @@ def _suppressed(account: Account, wanted: Wanted) -> list[Select[Any]]:
     reason = case(*((time.is_not(None), literal(why.value)) for time, why in zip(times, reasons, strict=True)))
     is_bounce = and_(Suppression.unsubscribed_at.is_(None), Suppression.complained_at.is_(None))
     kind = case((is_bounce, literal(ChangeKind.BOUNCED.value)), else_=literal(ChangeKind.OPTED_OUT.value))
-    same = and_(Contact.address_hash == Suppression.address_hash, Contact.user_id == account.user_id)
-    held = select(*_columns(at, SUPPRESSED, Contact.id, kind, reason)).join_from(Suppression, Contact, same)
+    told = select(Suppression.address_hash, at.label("at"), kind.label("kind"), reason.label("reason"))
     whose = (of_advisor(account.user_id), of_firm(account.user_id, account.partner_id))
-    return [held.where(_within(at, wanted), which) for which in whose]
+    return [_of_addresses(told.where(_within(at, wanted), which)) for which in whose]
 
 
-def _of_leads(wanted: Wanted) -> Select[Any]:
+def _of_addresses(told: Select[Any]) -> Select[Any]:
+    # Found first: SQLite would begin with all of the advisor's contacts, since both have an index by advisor.
+    found = told.cte().prefix_with("MATERIALIZED")
+    columns = _columns(found.c.at, SUPPRESSED, Contact.id, found.c.kind, found.c.reason)
+    return select(*columns).join_from(found, Contact, Contact.address_hash == found.c.address_hash)
+
+
+def _of_leads(account: Account, wanted: Wanted) -> Select[Any]:
     """Select what syncs saw of sign-ups whose Lead is no contact yet: a contact's changes are in run_changes."""
     kinds = {
         ConsentKind.OPTED_OUT: (ChangeKind.OPTED_OUT, Reason.OPTED_OUT),
@@ -391,6 +397,7 @@ def _of_leads(wanted: Wanted) -> Select[Any]:
         .join(ConsentEvent, ConsentEvent.lead_id == Lead.id)
         .where(
             Contact.source == ContactSource.LEAD,
+            Lead.user_id == account.user_id,
             ConsentEvent.source == ConsentSource.SALESFORCE,
             ConsentEvent.kind.in_(kinds),
             _within(at, wanted),
