@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from asapp.messages.codes import Code
 from asapp.salesforce.fields import label_of
+from asapp.salesforce.probe import WITHOUT_USER
 
 
 class CheckName(StrEnum):
@@ -94,6 +95,7 @@ APP = "Setup › External Client App Manager › AdvisorStream Integration"
 OAUTH = f"{APP} › Settings › OAuth Settings"
 POLICIES = f"{APP} › Policies › Edit › OAuth Policies"
 FIELD_SECURITY = "Setup › Object Manager › {object} › Fields & Relationships › {{label}} › Set Field-Level Security"
+PKCE_LABEL = "Require Proof Key for Code Exchange (PKCE) extension for Supported Authorization Flows"
 PROFILES = "Setup › Profiles › (the advisors' profile)"
 
 TITLES: Mapping[str, str] = {
@@ -171,12 +173,16 @@ WORDS: dict[tuple[str | None, str], CheckWords] = {
         "The key or secret stored here can't be opened. Enter both again on this page."
     ),
     (KEY, Code.APP_NOT_INSTALLED): CheckWords(
-        "Salesforce says “{detail}”. The app exists, but is not installed in this org: create it in the org whose "
-        "address is entered here, or install it.",
-        "Setup › Connected Apps OAuth Usage › AdvisorStream Integration › Install",
+        "Salesforce says “{detail}”. The app is not in this org. An External Client App works in the org in which it was "
+        "created: enter that org's My Domain here. A Connected App has to be installed.",
+        "Setup › My Domain › My Domain Details › Current My Domain URL; for a Connected App: Setup › Connected Apps OAuth "
+        "Usage › AdvisorStream Integration › Install",
     ),
     (KEY, Code.APP_BLOCKED): CheckWords(
-        "Salesforce says “{detail}”.", "Setup › Connected Apps OAuth Usage › AdvisorStream Integration › Unblock"
+        "Salesforce says “{detail}”. An External Client App is blocked if it admits approved users only and none is "
+        "named; a Connected App by Block; both by API Access Control.",
+        f"{POLICIES} › Permitted Users; Setup › API Access Control; for a Connected App: Setup › Connected Apps OAuth "
+        "Usage › AdvisorStream Integration › Unblock",
     ),
     (KEY, Code.NOT_ADMIN_APPROVED): CheckWords(
         "Salesforce says “{detail}”. Let all users authorize themselves, or name the advisors' profile.",
@@ -204,11 +210,11 @@ WORDS: dict[tuple[str | None, str], CheckWords] = {
     # pkce
     (PKCE, CheckWhy.REQUIRED): CheckWords("And required, as it should be."),
     (PKCE, CheckWhy.ACCEPTED): CheckWords(
-        "It is not required. Ticking “Require Proof Key for Code Exchange (PKCE)” is safer."
+        f"It is not required. Ticking “{PKCE_LABEL}” is safer."
     ),
     (PKCE, CheckWhy.REFUSED): CheckWords(
         "Salesforce says “{detail}”.",
-        f"{OAUTH} › Security › Require Proof Key for Code Exchange (PKCE) extension for Supported Authorization Flows",
+        f"{OAUTH} › Security › {PKCE_LABEL}",
     ),
     # scopes
     (SCOPES, CheckWhy.PRESENT): CheckWords("{detail}"),
@@ -335,15 +341,22 @@ USUAL = (
     (API, Code.API_DISABLED),
     (OPT_OUT, Code.FIELD_HIDDEN),
     (OPT_OUT_WRITE, CheckWhy.LOCKED_ON_CONTACT),
+    (PERSONS, CheckWhy.PERSONS_NONE),
     (LEAD, CheckWhy.NO_CREATE),
     (ALLOWANCE, CheckWhy.USED_UP),
 )
 
 
-def usual_fixes() -> list[tuple[str, str]]:
-    """Return (check, where in Setup it is usually fixed), for the field Email Opt Out."""
+def usual_fixes() -> list[tuple[str, str, str]]:
+    """Return (check, when it is made, where in Setup it is usually fixed), for the field Email Opt Out."""
+    label = label_of("HasOptedOutOfEmail")
     return [
-        (TITLES[check], WORDS[check, why].path.format(label=label_of("HasOptedOutOfEmail"))) for check, why in USUAL
+        (
+            TITLES[check],
+            "at once" if check in WITHOUT_USER else "with the first advisor",
+            WORDS[check, why].path.format(label=label) or "nowhere: it says what kind of org yours is",
+        )
+        for check, why in USUAL
     ]
 
 

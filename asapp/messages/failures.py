@@ -230,7 +230,8 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
         "Salesforce says that your admin has blocked this app.",
         "Your firm's Salesforce refused AdvisorStream: {quote}.",
         "Hello, please unblock AdvisorStream for us: Setup › Connected Apps OAuth Usage › AdvisorStream Integration › "
-        "Unblock.{signed}",
+        "Unblock. For an external client app: Setup › External Client App Manager › AdvisorStream Integration › Policies, and "
+        "check who is permitted.{signed}",
         do_next="Only your firm's Salesforce admin can unblock it. Forward the text below to your Salesforce admin, "
         "then press Connect Account again once they have answered.",
         subject="AdvisorStream is blocked in Salesforce",
@@ -238,7 +239,9 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (SYNC, Code.APP_BLOCKED): admin_fixes(
         "Your admin has blocked this app in Salesforce.",
         "Salesforce answered that AdvisorStream's app is blocked in your firm's org. Your account stays connected.",
-        "Hello, please unblock AdvisorStream for us: Setup › Connected Apps OAuth Usage › AdvisorStream Integration › Unblock.",
+        "Hello, please unblock AdvisorStream for us: Setup › Connected Apps OAuth Usage › AdvisorStream Integration › "
+        "Unblock. For an external client app: Setup › External Client App Manager › AdvisorStream Integration › Policies, and "
+        "check who is permitted.",
     ),
     (LEAD_WAITS, Code.APP_BLOCKED): admin_fixes("Your firm's Salesforce blocks AdvisorStream's app."),
     (CONNECT, Code.APP_NOT_INSTALLED): admin_fixes(

@@ -14,7 +14,7 @@ from asapp.models import Partner
 from asapp.partners.setup_link import LIFETIME as LINK_LIFETIME
 from asapp.web.access import admin_required
 from asapp.web.current import config
-from asapp.web.partner_setup import SCOPES
+from asapp.web.partner_setup import app_settings
 
 blueprint = Blueprint("guides", __name__, url_prefix="/help")
 
@@ -30,8 +30,8 @@ def advisor() -> ResponseReturnValue:
 
 @blueprint.get("/salesforce-admin")
 def salesforce_admin() -> ResponseReturnValue:
-    names = {"callback_url": config().callback_url, "scopes": SCOPES, "checks": usual_fixes()}
-    return show("guides/salesforce_admin.html", **names)
+    kept = {"runs_kept": config().runs_kept_days, "calls_kept": config().traces_kept_days}
+    return show("guides/salesforce_admin.html", checks=usual_fixes(), **kept, **app_settings())
 
 
 @blueprint.get("/admin")

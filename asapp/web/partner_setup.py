@@ -13,6 +13,7 @@ from asapp.accounts.links import LinkIsGone
 from asapp.core import mail
 from asapp.core.clock import utcnow
 from asapp.core.forms import InvalidFields
+from asapp.messages.checks import PKCE_LABEL
 from asapp.models import Partner, SetupLink
 from asapp.partners import setup_link
 from asapp.partners.checks import Checklist
@@ -50,9 +51,8 @@ def guide(token: str) -> ResponseReturnValue:
     link, partner, status = find_setup(token)
     if link is None or partner is None:
         return closed(token, status)
-    names = {"callback_url": config().callback_url, "scopes": SCOPES, "sender": sender_of(link)}
-    count = len(advisors.addresses_of(partner))
-    return render_template("partner_setup/guide.html", token=token, link=link, partner=partner, advisors=count, **names)
+    names = {"link": link, "partner": partner, "sender": sender_of(link), "advisors": len(advisors.addresses_of(partner))}
+    return render_template("partner_setup/guide.html", token=token, **names, **app_settings())
 
 
 @blueprint.get("/<token>/keys")
@@ -92,6 +92,11 @@ def enter(token: str) -> ResponseReturnValue:
     )
     tell_sender(link, partner)
     return page
+
+
+def app_settings() -> dict[str, object]:
+    """Return what the OAuth settings of the firm's app have to be, for partner_setup/_app.html."""
+    return {"callback_url": config().callback_url, "scopes": SCOPES, "pkce_label": PKCE_LABEL}
 
 
 def find_setup(token: str) -> tuple[SetupLink | None, Partner | None, int]:

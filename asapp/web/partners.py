@@ -302,7 +302,7 @@ def words_of_revoking(given_back: GivenBack) -> str:
     if given_back.unheard:
         words += (
             f" Salesforce did not hear of {given_back.unheard:,}: the keys are forgotten here, and the firm's Salesforce "
-            "admin can block the app under Setup › Connected Apps OAuth Usage."
+            "admin can end the access there, as the guide for Salesforce admins says."
         )
     return words
 

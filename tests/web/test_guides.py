@@ -12,8 +12,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from asapp.messages.checks import TITLES
 from asapp.messages.contacts import REASONS
 from asapp.partners.form_fields import PartnerForm
+from asapp.salesforce.probe import TO_WRITE_BACK, WITH_USER, WITHOUT_USER
 from tests.conftest import PUBLIC_URL
 from tests.factories import log_in, make_admin
 
@@ -23,11 +25,13 @@ BOLD = re.compile(r"<strong>(.*?)</strong>", re.DOTALL)
 # Bold words of the Salesforce admins' guide that are no labels of ours: they begin a remark.
 REMARKS = {
     "No package is installed, and no data is copied",
+    "Is the link from us?",
     "Another My Domain, or a sandbox that becomes production",
     "A new required field on Lead",
     "Clients move between advisors",
     "Email Opt Out hidden again",
     "A new secret",
+    "A secret that leaked",
 }
 
 
@@ -78,6 +82,28 @@ def test_the_salesforce_admins_guide_has_the_callback_of_this_installation(app: 
     page = client.get("/help/salesforce-admin").text
     assert app.extensions["asapp.config"].callback_url in page
     assert "Setup › Object Manager › Contact › Fields &amp; Relationships › Email Opt Out" in page
+
+
+def test_the_salesforce_admins_guide_tells_of_every_check_and_when_it_is_made(client: FlaskClient) -> None:
+    page = text_of(client.get("/help/salesforce-admin"))
+    for code in WITHOUT_USER:
+        assert f"{TITLES[code]} at once" in page, code
+    for code in (*WITH_USER, TO_WRITE_BACK):
+        assert f"{TITLES[code]} with the first advisor" in page, code
+
+
+def test_the_salesforce_admins_guide_names_steps_by_their_headings(client: FlaskClient) -> None:
+    page = text_of(client.get("/help/salesforce-admin"))
+    assert re.findall(r"\bstep \d", page, re.IGNORECASE) == []
+    for step in ("Turn on OAuth", "Decide who may use it", "Enter key and secret"):
+        assert f". {step}" in page
+        assert f"“{step}”" in page
+
+
+def test_the_access_to_either_kind_of_app_can_be_ended(client: FlaskClient) -> None:
+    page = text_of(client.get("/help/salesforce-admin"))
+    assert "Setup › External Client Apps › OAuth Usage" in page
+    assert "Setup › Connected Apps OAuth Usage › AdvisorStream Integration › Block" in page
 
 
 def test_the_admins_guide_knows_every_setting_by_its_label(client: FlaskClient) -> None:

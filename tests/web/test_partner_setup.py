@@ -15,6 +15,7 @@ from sqlalchemy import select, text
 from asapp.core.clock import utcnow
 from asapp.core.database import Base
 from asapp.core.extensions import db
+from asapp.messages.checks import PKCE_LABEL
 from asapp.models import Partner, SetupLink, User
 from orgsim.server import Running
 from tests.connecting import CALLBACK, visit
@@ -122,10 +123,20 @@ def test_the_guide_has_every_value_of_the_article(
     for value in (
         *("AdvisorStream Integration", "AdvisorStream_Integration", "as_support@broadridge.com", CALLBACK),
         *("External Client App Manager", "App Manager", "Require secret for Web Server Flow", "refresh_token"),
-        *("Permitted Users", "Relax IP restrictions", "valid until revoked", "PKCE", "Email Opt Out", ada.name),
+        *("Permitted Users", "Relax IP restrictions", "valid until revoked", PKCE_LABEL, "Email Opt Out", ada.name),
     ):
         assert value in response.text, value
     assert "Log out" not in response.text
+
+
+def test_edit_is_asked_for_only_if_the_firm_wants_salesforce_told(
+    client: FlaskClient, nobody: FlaskClient, ada: User, partner: Partner
+) -> None:
+    path = send_link(client)
+    assert "Contact and Lead: Edit" not in nobody.get(path).text
+    partner.writes_opt_outs_back = True
+    db.session.commit()
+    assert "Contact and Lead: Edit" in nobody.get(path).text
 
 
 def test_the_firms_admin_sees_exactly_what_is_wrong_and_loses_no_input(
@@ -144,6 +155,10 @@ def test_the_firms_admin_sees_exactly_what_is_wrong_and_loses_no_input(
     done = nobody.post(f"{path}/keys", data={"url": org.url, "key": KEY, "secret": f" {SECRET} "})
     assert done.status_code == 200
     assert "Your org is ready" in done.text
+    assert "5 checks are good; 6 others need an advisor" in done.text
+    assert done.text.count("Not known yet") == 6
+    assert "Setup › External Client Apps › OAuth Usage" in done.text  # where an External Client App is ended
+    assert "AdvisorStream Integration › Block" in done.text  # where a Connected App is
     db.session.expire_all()
     assert partner.is_ready
     assert partner.salesforce_url == org.url
@@ -207,7 +222,7 @@ def close_expired(link: SetupLink) -> None:
 
 @pytest.mark.parametrize(
     ("close", "words"),
-    [(close_used, "It was used"), (close_revoked, "It was revoked."), (close_expired, "It has expired.")],
+    [(close_used, "It was used on <time"), (close_revoked, "It was revoked."), (close_expired, "It has expired.")],
 )
 def test_a_link_that_is_closed_says_so_and_nothing_more(
     close: Any, words: str, client: FlaskClient, nobody: FlaskClient, ada: User, partner: Partner
@@ -219,6 +234,8 @@ def test_a_link_that_is_closed_says_so_and_nothing_more(
         assert response.status_code == 410
         assert "This link no longer works" in response.text
         assert words in response.text
+        assert "mailto:as_support@broadridge.com" in response.text
+        assert 'href="/help/salesforce-admin"' in response.text
         assert "Northgate" not in response.text
 
 
