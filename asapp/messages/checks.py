@@ -353,7 +353,7 @@ def usual_fixes() -> list[tuple[str, str, str]]:
     return [
         (
             TITLES[check],
-            "at once" if check in WITHOUT_USER else "with the first advisor",
+            "at once" if check in WITHOUT_USER else "first advisor",
             WORDS[check, why].path.format(label=label) or "nowhere: it says what kind of org yours is",
         )
         for check, why in USUAL
