@@ -209,9 +209,7 @@ WORDS: dict[tuple[str | None, str], CheckWords] = {
     ),
     # pkce
     (PKCE, CheckWhy.REQUIRED): CheckWords("And required, as it should be."),
-    (PKCE, CheckWhy.ACCEPTED): CheckWords(
-        f"It is not required. Ticking “{PKCE_LABEL}” is safer."
-    ),
+    (PKCE, CheckWhy.ACCEPTED): CheckWords(f"It is not required. Ticking “{PKCE_LABEL}” is safer."),
     (PKCE, CheckWhy.REFUSED): CheckWords(
         "Salesforce says “{detail}”.",
         f"{OAUTH} › Security › {PKCE_LABEL}",

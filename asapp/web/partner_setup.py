@@ -51,7 +51,12 @@ def guide(token: str) -> ResponseReturnValue:
     link, partner, status = find_setup(token)
     if link is None or partner is None:
         return closed(token, status)
-    names = {"link": link, "partner": partner, "sender": sender_of(link), "advisors": len(advisors.addresses_of(partner))}
+    names = {
+        "link": link,
+        "partner": partner,
+        "sender": sender_of(link),
+        "advisors": len(advisors.addresses_of(partner)),
+    }
     return render_template("partner_setup/guide.html", token=token, **names, **app_settings())
 
 
