@@ -340,14 +340,14 @@ def turn_switch() -> Response:
 
 @bp.get("/")
 def index() -> Response:
-    """Show contacts, leads, the Recycle Bin, users, or who was opted out through the API, by ?tab=."""
+    """Show contacts, leads, the Recycle Bin, users, who was opted out through the API, or the app, by ?tab=."""
     org = current_org()
     org.settle()
     tab = request.args.get("tab", "contacts")
-    if tab not in {"contacts", "leads", "lists", "bin", "users", "api"}:
+    if tab not in {"contacts", "leads", "lists", "bin", "users", "api", "app"}:
         abort(404)
     page = max(1, request.args.get("page", 1, type=int))
-    rows, total = ([], 0) if tab in {"users", "api", "lists"} else _rows(org, tab, page)
+    rows, total = ([], 0) if tab in {"users", "api", "lists", "app"} else _rows(org, tab, page)
     answer = render_template(
         "front.html",
         org=org,
@@ -384,6 +384,7 @@ def _counts(org: Org) -> dict[str, int]:
         "bin": org.count("Contact", deleted=True) + org.count("Lead", deleted=True),
         "users": len(org.people.users),
         "api": len(org.opted_out_by_api()),
+        "app": len(org.grants.apps),
     }
 
 

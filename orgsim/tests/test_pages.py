@@ -14,7 +14,7 @@ import requests
 
 from orgsim import Firm, Org, Running, seed_demo, start
 from orgsim.front_page import MOMENTARY, SWITCHES
-from orgsim.tests.conftest import KEY
+from orgsim.tests.conftest import CALLBACK, KEY, SECRET
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def do(running: Running, visit: requests.Session, record: str, verb: str) -> req
     return visit.post(f"{running.url}/practice/do", data={"id": record, "do": verb, "asked": ""}, timeout=20)
 
 
-@pytest.mark.parametrize("tab", ["contacts", "leads", "lists", "bin", "users", "api"])
+@pytest.mark.parametrize("tab", ["contacts", "leads", "lists", "bin", "users", "api", "app"])
 def test_each_tab_is_a_whole_page(running: Running, visit: requests.Session, rose: str, tab: str) -> None:
     page = visit.get(f"{running.url}/?tab={tab}", timeout=20)
     assert page.status_code == 200
@@ -41,6 +41,12 @@ def test_each_tab_is_a_whole_page(running: Running, visit: requests.Session, ros
     ids = re.findall(r' id="([^"]+)"', page.text)
     assert len(ids) == len(set(ids))
     assert 'aria-current="page"' in page.text
+
+
+def test_the_app_can_be_copied(running: Running, visit: requests.Session) -> None:
+    page = visit.get(f"{running.url}/?tab=app", timeout=20).text
+    for shown in (KEY, SECRET, CALLBACK, running.url):
+        assert f"<code>{shown}</code>" in page
 
 
 def test_names_are_shown_as_text(running: Running, visit: requests.Session, rose: str) -> None:
