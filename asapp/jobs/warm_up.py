@@ -15,6 +15,7 @@ from sqlalchemy.exc import NoResultFound
 
 from asapp.connections.api_budget import allowance_of
 from asapp.connections.org_access import BeforeCall, OrgAccess
+from asapp.contacts.queries import count_active_contacts
 from asapp.core.clock import utcnow
 from asapp.core.database import writing
 from asapp.core.extensions import db
@@ -94,6 +95,7 @@ def warm_up(access: OrgAccess) -> None:
                 lambda: db.session.get_one(Partner, NO_ID),
                 lambda: db.session.get_one(User, NO_ID),
                 lambda: find_interval(db.session(), NO_ID, 60),
+                lambda: count_active_contacts(NO_ID, utcnow()),
                 lambda: allowance_of(db.session(), NO_ID, utcnow()),
             ):
                 with suppress(NoResultFound):

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import update
-
 from asapp.connections import app_refusals
 from asapp.connections.api_budget import record_usage
 from asapp.contacts import salesforce_lists
@@ -24,11 +22,11 @@ from asapp.contacts.salesforce_lists import Campaigns
 from asapp.core import logs
 from asapp.core.bulk import in_chunks
 from asapp.core.clock import utcnow
-from asapp.core.database import change_rows, retry_when_beaten
+from asapp.core.database import retry_when_beaten
 from asapp.core.extensions import db
 from asapp.core.leases import LeaseLost
 from asapp.messages.codes import Code
-from asapp.models import Connection, RunPhase, RunStatus, SyncRun
+from asapp.models import Connection, RunPhase, RunStatus
 from asapp.salesforce import errors
 from asapp.salesforce.fields import key_of
 from asapp.salesforce.records import LeadsFound, Opening, RecordKind
@@ -261,16 +259,6 @@ class Execution:
         expected = {kind: self.reader.ledger_counts(kind).expected for kind in RecordKind}
         retry_when_beaten(db.session(), lambda: self._finish(reading, expected))
         log.info("run held" if reading.is_held else "run complete")
-        self.record_active_after()
-
-    def record_active_after(self) -> None:
-        """Store how many contacts the advisor could email after this run, for the picture over time.
-
-        Only with the ending in place are the opt-outs known. If the process dies before, the picture lacks a point.
-        """
-        active = count_active_contacts(self.reader.context.user_id, utcnow())
-        change_rows(db.session, update(SyncRun).where(SyncRun.id == self.run.id).values(active_after=active))
-        db.session.commit()
 
     def _finish(self, reading: Reading, expected: Mapping[RecordKind, int]) -> None:
         now = utcnow()
@@ -309,7 +297,7 @@ class Execution:
             if not recipients.has_newcomers(reading.recipients, asked_at):  # else another run asks about them
                 recipients.record_checked(reading.recipients, run.id, asked_at)
         db.session.flush()  # the connection before the run, which is the lock order
+        figures = {"active_after": count_active_contacts(connection.user_id, now)}
         if reading.is_held:
-            self.run.end(RunStatus.HELD, phase=RunPhase.BALANCING, held=departures.count_held(connection.id))
-        else:
-            self.run.end(RunStatus.COMPLETE, phase=RunPhase.BALANCING)
+            figures["held"] = departures.count_held(connection.id)
+        self.run.end(RunStatus.HELD if reading.is_held else RunStatus.COMPLETE, phase=RunPhase.BALANCING, **figures)

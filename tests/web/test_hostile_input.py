@@ -30,7 +30,7 @@ from tests.signing_up import make_page
 from tests.two_firms import World, make_world, whole_database
 
 MARKUP = "'\"><img src=x onerror=alert(1)>{{7*7}}"
-RAW = ("<img", "onerror=alert(1)>", "49")
+RAW = ("<img src=x", "onerror=alert(1)>", "49")
 FORMULA = '=HYPERLINK("http://evil.example","x")'
 INVISIBLE = " \t\r\n\xa0\xad\u200b\u202e\u3164\ufeff"
 
