@@ -167,9 +167,7 @@ class SyncRun(Leased, Base):
     also: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)  # reason -> contacts changed without reading them
     api_calls: Mapped[int] = mapped_column(default=0)
     held: Mapped[int | None] = mapped_column()  # contacts that waited for the advisor's decision when it ended
-    active_after: Mapped[int | None] = (
-        mapped_column()
-    )  # all of the advisor's contacts that could be emailed when it ended
+    active_after: Mapped[int | None] = mapped_column()  # of all the advisor's contacts, how many could be emailed then
 
     error_code: Mapped[str | None] = mapped_column(
         String(60)
