@@ -33,9 +33,14 @@ NAME_KEY_LENGTH = 80
 # ---- Membership
 
 
-def is_on_system_list(kind: ListKind) -> ColumnElement[bool]:
-    """Is a contact on this list? Opted-out ones stay, inactive; departed ones and those deleted here do not."""
-    is_here = and_(Contact.departed.is_(None), Contact.hidden_at.is_(None))
+def is_on_system_list(kind: ListKind, *, or_deleted_here: bool = False) -> ColumnElement[bool]:
+    """Is a contact on this list? Opted-out ones stay, inactive; departed ones and those deleted here do not.
+
+    or_deleted_here: or would it be, if it were restored?
+    """
+    is_here = Contact.departed.is_(None)
+    if not or_deleted_here:
+        is_here = and_(is_here, Contact.hidden_at.is_(None))
     if kind == ListKind.SALESFORCE_CONTACTS:
         return and_(Contact.source == ContactSource.SALESFORCE, is_here)
     if kind == ListKind.OPEN_LEADS:
@@ -44,10 +49,10 @@ def is_on_system_list(kind: ListKind) -> ColumnElement[bool]:
     return and_(or_(Contact.is_lead, is_sent), is_here)
 
 
-def is_on(contact_list: ContactList) -> ColumnElement[bool]:
+def is_on(contact_list: ContactList, *, or_deleted_here: bool = False) -> ColumnElement[bool]:
     if contact_list.has_members:
         return Contact.id.in_(select(ListMember.contact_id).where(ListMember.list_id == contact_list.id))
-    return is_on_system_list(ListKind(contact_list.kind))
+    return is_on_system_list(ListKind(contact_list.kind), or_deleted_here=or_deleted_here)
 
 
 # ---- The lists that the sync makes

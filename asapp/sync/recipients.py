@@ -58,7 +58,7 @@ def find_to_check(run_id: int, connection: Connection) -> RecipientsToCheck | No
     if not sends:
         return None
     lists = db.session.scalars(select(ContactList).where(ContactList.id.in_({send.list_id for send in sends})))
-    on_them = or_(*(is_on(each) for each in lists))
+    on_them = or_(*(is_on(each, or_deleted_here=True) for each in lists))
     rows = fetch_tuples(
         db.session,
         contact_rows(Contact.source, Contact.salesforce_id, Contact.email, Contact.opted_out)
