@@ -38,9 +38,8 @@ def is_on_system_list(kind: ListKind, *, or_deleted_here: bool = False) -> Colum
 
     or_deleted_here: or would it be, if it were restored?
     """
-    is_here = Contact.departed.is_(None)
-    if not or_deleted_here:
-        is_here = and_(is_here, Contact.hidden_at.is_(None))
+    has_not_left = Contact.departed.is_(None)
+    is_here = has_not_left if or_deleted_here else and_(has_not_left, Contact.hidden_at.is_(None))
     if kind == ListKind.SALESFORCE_CONTACTS:
         return and_(Contact.source == ContactSource.SALESFORCE, is_here)
     if kind == ListKind.OPEN_LEADS:
