@@ -34,7 +34,7 @@ TELLINGS: Mapping[str, str] = {
     Telling.SOON: "Salesforce will be told within minutes, once this person can no longer undo it.",
     Telling.WAITS: "Salesforce isn't told yet that this person unsubscribed.",
     Telling.TOLD: "Salesforce was told on",
-    Telling.TRUE_ALREADY: "Email Opt Out was ticked in Salesforce already.",
+    Telling.TRUE_ALREADY: "The opt-out box was ticked in Salesforce already.",
     Telling.REFUSED: "Salesforce could not be told that this person unsubscribed.",
     Telling.NOTHING_TO_TELL: "There is nothing to tell Salesforce.",
     Telling.NOT_WANTED: "Salesforce isn't told: your firm has not asked for it.",

@@ -22,6 +22,7 @@ from asapp.salesforce.fields import (
     IS_BOUNCED,
     IS_PERSON,
     ReadFields,
+    field_to_write,
     reference_of,
 )
 from asapp.salesforce.hosts import to_18
@@ -157,6 +158,7 @@ class LeadRecord(NamedTuple):
     master_record_id: str | None = None  # of the lead that this one was merged into
     created_by_id: str | None = None  # only when leads are queried by Id
     bounce: Bounce | None = None  # None if it can't be seen
+    is_field_set: bool = False  # is the opt-out field true that we write?
 
 
 class LeadPage(NamedTuple):
@@ -265,6 +267,7 @@ class Sighting(NamedTuple):
     is_readable: bool = True
     is_opted_out: bool = False
     owner_name: str = ""  # empty if the user can't see the owner
+    is_field_set: bool = False  # is the opt-out field true that we write? Another may make is_opted_out true
 
 
 class NamedContact(NamedTuple):
@@ -364,6 +367,7 @@ def sighting_of(row: Mapping[str, Any], fields: ReadFields, kind: RecordKind = R
         *fate_of(row, kind),
         is_opted_out=is_opted_out(row, fields) is not False,
         owner_name=owner_name_of(row),
+        is_field_set=is_field_set(row, fields),
     )
 
 
@@ -403,6 +407,7 @@ def lead_of(row: Mapping[str, Any], fields: ReadFields) -> LeadRecord:
         id_or_none(row["MasterRecordId"], LEAD_PREFIX),
         id_or_none(creator),
         bounce_of(row, fields, stamp),
+        is_field_set(row, fields),
     )
 
 
@@ -465,6 +470,12 @@ def is_opted_out(row: Mapping[str, Any], fields: ReadFields) -> bool | None:
         if row[name] is not False if "." not in name else _opts_out_elsewhere(row, name):
             answer = True
     return answer
+
+
+def is_field_set(row: Mapping[str, Any], fields: ReadFields) -> bool:
+    """Return whether the field that we write says "opted out"; False also if it can't be read."""
+    name = field_to_write(fields.opt_outs[: fields.named])
+    return name in fields.opt_outs and row[name] is True
 
 
 def _opts_out_elsewhere(row: Mapping[str, Any], name: str) -> bool:

@@ -1,7 +1,7 @@
 """Deliver opt-outs from the outbox to Salesforce: Email Opt Out is set on the connected user's own records, never
 cleared.
 
-A round takes up to 200 records. It first looks them up by Id, which shows their present owner: a record that is opted out
+A round takes up to 200 records. It first looks them up by Id, which shows their present owner: a record whose field is set
 already needs nothing, a merged or converted one is followed, one that is gone or another user's is left. The others are
 updated in one call, independently of each other. Before an update is sent, the attempt is recorded and committed; if its
 answer is lost, the next look-up shows whether it was carried out. No transaction is open during a call.
@@ -204,7 +204,7 @@ class OptOutDelivery:
             outbox.end(row, WriteBackState.GONE, Untold.DELETED)
         elif seen.owner_id != self.salesforce_user_id:
             outbox.end(row, WriteBackState.GONE, Untold.REASSIGNED)
-        elif seen.is_opted_out:
+        elif seen.is_field_set:
             outbox.end(row, WriteBackState.TOLD if row.attempts else WriteBackState.TRUE_ALREADY)
         else:
             return True
@@ -242,7 +242,7 @@ class OptOutDelivery:
         new = {
             Found(self.connection_id, self.user_id, lead.id, WrittenKind.LEAD.value)
             for lead in found
-            if lead.is_opted_out is False and lead.owner_id == self.salesforce_user_id
+            if not lead.is_field_set and lead.owner_id == self.salesforce_user_id
         }
         outbox.put_in(new - self.known(new))
 

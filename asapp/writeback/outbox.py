@@ -26,6 +26,7 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    true,
     update,
 )
 from sqlalchemy.orm import Session
@@ -55,6 +56,7 @@ from asapp.models import (
     WriteBackState,
     WrittenKind,
 )
+from asapp.salesforce.fields import STANDARD_OPT_OUT
 
 ROWS: Table = OptOutWrite.__table__  # type: ignore[assignment]
 KEY = ("connection_id", "salesforce_id")
@@ -95,16 +97,17 @@ class ClaimedRound(NamedTuple):
 
 
 def add_for(addresses: Collection[Address], wait: timedelta = NO_WAIT) -> set[int]:
-    """Add the records with these addresses that are not opted out yet; return the connections that own them.
+    """Add the records with these addresses that may not say "opted out" yet; return the connections that own them.
 
     In the caller's transaction. Nothing happens at firms that don't want it. wait: before the first attempt.
     """
     found: set[Found] = set()
     for (partner_id, user_id), hashes in _by_owner(addresses).items():
-        if db.session.get_one(Partner, partner_id).writes_opt_outs_back:
+        partner = db.session.get_one(Partner, partner_id)
+        if partner.writes_opt_outs_back:
             for chunk in in_chunks(sorted(hashes)):
                 for find in (_contacts_with, _open_leads_with, _leads_with, _without_record):
-                    found |= {Found(*row) for row in db.session.execute(find(partner_id, user_id, chunk))}
+                    found |= {Found(*row) for row in db.session.execute(find(partner, user_id, chunk))}
     put_in(found, wait)
     return {each.connection_id for each in found}
 
@@ -135,16 +138,16 @@ def put_in(found: Collection[Found], wait: timedelta = NO_WAIT) -> None:
     upsert_many(ROWS, rows, KEY, [*fresh, "kind"], where=ROWS.c.state != WriteBackState.WAITING)
 
 
-def _contacts_with(partner_id: int, user_id: int | None, hashes: Collection[bytes]) -> Select[*tuple[Any, ...]]:
-    return _synced_with(partner_id, user_id, hashes, ContactSource.SALESFORCE, WrittenKind.CONTACT)
+def _contacts_with(partner: Partner, user_id: int | None, hashes: Collection[bytes]) -> Select[*tuple[Any, ...]]:
+    return _synced_with(partner, user_id, hashes, ContactSource.SALESFORCE, WrittenKind.CONTACT)
 
 
-def _open_leads_with(partner_id: int, user_id: int | None, hashes: Collection[bytes]) -> Select[*tuple[Any, ...]]:
-    return _synced_with(partner_id, user_id, hashes, ContactSource.SALESFORCE_LEAD, WrittenKind.LEAD)
+def _open_leads_with(partner: Partner, user_id: int | None, hashes: Collection[bytes]) -> Select[*tuple[Any, ...]]:
+    return _synced_with(partner, user_id, hashes, ContactSource.SALESFORCE_LEAD, WrittenKind.LEAD)
 
 
 def _synced_with(
-    partner_id: int, user_id: int | None, hashes: Collection[bytes], source: ContactSource, kind: WrittenKind
+    partner: Partner, user_id: int | None, hashes: Collection[bytes], source: ContactSource, kind: WrittenKind
 ) -> Select[*tuple[Any, ...]]:
     return (
         _select_found(
@@ -154,23 +157,24 @@ def _synced_with(
             Contact.system_modstamp,
             Connection.id == Contact.connection_id,
         )
-        .where(*_are_of(Contact.user_id, partner_id, user_id), Contact.address_hash.in_(hashes))
-        .where(Contact.source == source, Contact.departed.is_(None), ~Contact.opted_out)
+        .where(*_are_of(Contact.user_id, partner.id, user_id), Contact.address_hash.in_(hashes))
+        .where(Contact.source == source, Contact.departed.is_(None), _may_be_unset(partner, Contact.opted_out))
     )
 
 
-def _leads_with(partner_id: int, user_id: int | None, hashes: Collection[bytes]) -> Select[*tuple[Any, ...]]:
+def _leads_with(partner: Partner, user_id: int | None, hashes: Collection[bytes]) -> Select[*tuple[Any, ...]]:
     return (
         _select_found(
             Lead, WrittenKind.LEAD, Lead.salesforce_id, Lead.system_modstamp, Connection.id == Lead.connection_id
         )
-        .where(*_are_of(Lead.user_id, partner_id, user_id), Lead.address_hash.in_(hashes))
-        .where(Lead.salesforce_id.is_not(None), Lead.state.in_(OPEN_LEAD), ~Lead.opted_out, ~Lead.is_deleted)
+        .where(*_are_of(Lead.user_id, partner.id, user_id), Lead.address_hash.in_(hashes))
+        .where(Lead.salesforce_id.is_not(None), Lead.state.in_(OPEN_LEAD), ~Lead.is_deleted)
+        .where(_may_be_unset(partner, Lead.opted_out))
         .where(or_(Lead.owner_id.is_(None), Lead.owner_id == Connection.salesforce_user_id))
     )
 
 
-def _without_record(partner_id: int, user_id: int | None, hashes: Collection[bytes]) -> Select[*tuple[Any, ...]]:
+def _without_record(partner: Partner, user_id: int | None, hashes: Collection[bytes]) -> Select[*tuple[Any, ...]]:
     """Select contacts that have no record which is told of: their address is looked for among the user's open leads."""
     through = func.coalesce(Contact.connection_id, Contact.followed_by_id)
     is_not_told_of = or_(
@@ -178,7 +182,7 @@ def _without_record(partner_id: int, user_id: int | None, hashes: Collection[byt
         through.is_(None),
         through != Connection.id,
         Contact.departed.is_not(None),
-        Contact.opted_out,
+        ~_may_be_unset(partner, Contact.opted_out),
     )
     return (
         _select_found(
@@ -188,9 +192,17 @@ def _without_record(partner_id: int, user_id: int | None, hashes: Collection[byt
             Contact.changed_at,
             Connection.user_id == Contact.user_id,
         )
-        .where(*_are_of(Contact.user_id, partner_id, user_id), Contact.address_hash.in_(hashes))
+        .where(*_are_of(Contact.user_id, partner.id, user_id), Contact.address_hash.in_(hashes))
         .where(is_not_told_of)
     )
+
+
+def _may_be_unset(partner: Partner, opted_out: Any) -> ColumnElement[bool]:
+    """Return the condition that the opt-out field which we write may still be false in Salesforce.
+
+    Where "Email Opt Out" is the only field that counts, opted_out is its value. Else any other may have made it true.
+    """
+    return ~opted_out if partner.opt_out_fields == (STANDARD_OPT_OUT,) else true()
 
 
 def _select_found(

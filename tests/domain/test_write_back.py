@@ -42,6 +42,7 @@ from tests.signing_up import someone_signs_up
 from tests.syncing import Died, reasons_here
 from tests.write_back_office import OPT_OUT, ROSE, WriteBackOffice
 
+SOLICIT = "Individual.HasOptedOutSolicit"
 WAITING, TOLD, ALREADY, REFUSED, GONE = (state.value for state in WriteBackState)
 
 
@@ -345,6 +346,49 @@ def test_a_contact_that_is_known_to_be_opted_out_gets_no_row(office: WriteBackOf
     assert rose not in office.writes()
     office.write_back()
     assert office.writes() == {}
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.parametrize(("named", "more"), [(OPT_OUT, SOLICIT), (SOLICIT, ""), ("No_News__c", SOLICIT)])
+@pytest.mark.parametrize("consent", ["hidden", "refused", "agreed"])
+def test_only_the_field_that_is_written_says_whether_salesforce_knows(
+    office: WriteBackOffice, named: str, more: str, consent: str, is_known: bool
+) -> None:
+    written = named if "." not in named else OPT_OUT
+    use_consents(office, named, more)
+    rose, done = office.add(email=ROSE), office.add(email=ROSE, last_name="Done")
+    walk_in = office.org.add_lead(office.user, last_name="Walk-in", email=ROSE)
+    office.sync()
+    for record_id in (rose, done, walk_in):
+        owner = office.colleague if consent == "hidden" else office.user
+        individual = office.org.add_individual(owner, last_name="X", HasOptedOutSolicit=consent == "refused")
+        office.org.give_individual(record_id, individual)
+    office.org.update_contact(done, **{written: True})
+    if is_known:
+        office.org.clock.advance(3600)
+        office.sync()
+    office.unsubscribe()
+    office.write_back()
+    office.write_back()
+    assert office.writes() == {rose: (TOLD, None), done: (ALREADY, None), walk_in: (TOLD, None)}
+    assert [is_set(office, each, written) for each in (rose, done, walk_in)] == [True] * 3
+
+
+def use_consents(office: WriteBackOffice, named: str, more: str) -> None:
+    """Let the firm name these opt-out fields; consent records of others are hidden."""
+    office.org.use_individuals()
+    office.org.change_settings(individual_access="Private")
+    for sobject in ("Contact", "Lead"):
+        office.org.add_field(sobject, "No_News__c")
+    partner = office.reload(office.connection).partner
+    partner.opt_out_field, partner.more_opt_out_fields = named, more
+    office.save()
+
+
+def is_set(office: WriteBackOffice, record_id: str, field: str) -> bool:
+    record = office.org.contact(record_id) or office.org.lead(record_id)
+    assert record is not None
+    return record[field] is True
 
 
 def test_a_lead_beside_an_opted_out_contact_is_found(office: WriteBackOffice, rose: str) -> None:

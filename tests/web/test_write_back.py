@@ -103,7 +103,7 @@ def test_the_page_shows_the_history_of_an_unsubscribe(
 @pytest.mark.parametrize(
     ("columns", "says"),
     [
-        ({"state": WriteBackState.TRUE_ALREADY}, "Email Opt Out was ticked in Salesforce already."),
+        ({"state": WriteBackState.TRUE_ALREADY}, "The opt-out box was ticked in Salesforce already."),
         (
             {"why": Untold.IN_APPROVAL},
             "Salesforce isn&#39;t told yet that this person unsubscribed. The record is in an approval process",
