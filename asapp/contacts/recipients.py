@@ -26,7 +26,7 @@ from asapp.core.database import end_read, fetch_tuples
 from asapp.core.extensions import db
 from asapp.core.vault import Vault
 from asapp.models import Connection, Contact, ContactList, Departure, ListMember, Partner, User
-from asapp.models.contact import DepartureState
+from asapp.models.contact import DepartureState, is_known_in_salesforce
 
 ROWS_AT_ONCE = 5000
 ROWS_TO_SPARE = 50  # in a page, for contacts that share an address
@@ -131,8 +131,7 @@ def _was_asked_about(contact_list: ContactList, asked_at: datetime) -> ColumnEle
     """Was the contact on the list by then, or is it none of Salesforce's?"""
     by_then = or_(ListMember.added_at.is_(None), ListMember.added_at <= asked_at)
     members = select(ListMember.contact_id).where(ListMember.list_id == contact_list.id, by_then)
-    is_from_here = and_(Contact.connection_id.is_(None), Contact.followed_by_id.is_(None))
-    return or_(is_from_here, Contact.id.in_(members))
+    return or_(~is_known_in_salesforce(), Contact.id.in_(members))
 
 
 def find_page(audience: Audience, limit: int, after: bytes) -> Recipients:

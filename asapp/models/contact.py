@@ -18,6 +18,7 @@ from sqlalchemy import (
     String,
     UniqueConstraint,
     false,
+    or_,
     text,
 )
 from sqlalchemy.engine.default import DefaultExecutionContext
@@ -256,6 +257,11 @@ def is_of_kind(kind: RecordKind, salesforce_id: Any) -> ColumnElement[bool]:
         salesforce_id < LEAD_PREFIX if kind == RecordKind.CONTACT else salesforce_id >= LEAD_PREFIX
     )
     return condition
+
+
+def is_known_in_salesforce() -> ColumnElement[bool]:
+    """Over Contact: is it a record of Salesforce's, or followed there?"""
+    return or_(Contact.connection_id.is_not(None), Contact.followed_by_id.is_not(None))
 
 
 HAS_HASH = text("address_hash IS NOT NULL")

@@ -13,7 +13,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, exists, or_, select, update
+from sqlalchemy import ColumnElement, exists, select, update
 
 from asapp.connections.connections import is_current_of
 from asapp.contacts.lists import is_on
@@ -35,6 +35,7 @@ from asapp.models import (
     SyncRun,
     User,
 )
+from asapp.models.contact import is_known_in_salesforce
 from asapp.sync.runs import Enqueue, start_run
 
 GOOD_FOR = timedelta(minutes=60)
@@ -119,7 +120,7 @@ def _asks_salesforce(contact_list: ContactList) -> bool:
     known_there = exists().where(
         Contact.user_id == contact_list.user_id,
         is_on(contact_list),
-        or_(Contact.connection_id.is_not(None), Contact.followed_by_id.is_not(None)),
+        is_known_in_salesforce(),
     )
     return bool(db.session.scalar(select(known_there)))
 

@@ -23,7 +23,7 @@ from asapp.core.bulk import in_chunks
 from asapp.core.database import change_rows, fetch_tuples
 from asapp.core.extensions import db
 from asapp.models import Connection, Contact, ContactList, ContactSource, ListMember, Send, SendState
-from asapp.models.contact import FROM_SALESFORCE
+from asapp.models.contact import FROM_SALESFORCE, is_known_in_salesforce
 from asapp.salesforce.client import IDS_A_RETRIEVE, OrgClient
 from asapp.salesforce.records import RecordKind, RetrievedContact
 
@@ -88,8 +88,13 @@ def find_to_check(run_id: int, connection: Connection) -> RecipientsToCheck | No
 
 
 def has_newcomers(to_check: RecipientsToCheck, since: datetime) -> bool:
-    """Has anyone been put on these lists since their recipients were asked about: by this run, or by the advisor?"""
-    came = exists().where(ListMember.list_id.in_(to_check.list_ids), ListMember.added_at >= since)
+    """Has anyone who is in Salesforce been put on these lists since their recipients were asked about, here or by this run?"""
+    came = exists().where(
+        ListMember.list_id.in_(to_check.list_ids),
+        ListMember.added_at >= since,
+        Contact.id == ListMember.contact_id,
+        is_known_in_salesforce(),
+    )
     return bool(db.session.scalar(select(came)))
 
 

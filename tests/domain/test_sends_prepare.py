@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
-from itertools import chain
+from itertools import chain, count
 from typing import Any
 
 import pytest
@@ -27,24 +28,42 @@ from asapp.models import (
     SendReason,
     SendState,
     SyncRun,
+    User,
 )
 from asapp.salesforce.hosts import to_18
 from asapp.sends import prepare, sends
 from asapp.sync import runs
+from asapp.sync.run_context import JobContext
 from orgsim import Running
 from tests.factories import make_advisor, make_contact, org_access
 from tests.listing import ListOffice
-from tests.syncing import Office
+from tests.syncing import MeetingAccess, Office
 
 ROSE, RAVI, MEI = "rose@fjord.example", "ravi@fjord.example", "mei@fjord.example"
+BY_HAND = "hand@a.example"
+RETRIEVE = 2  # the call that asks about the recipients, after the one for the changes
 
 
 class SendingOffice(Office):
     """An office with a mail engine; its sends are carried out here, job by job."""
 
+    while_asked: Callable[[], None] | None = None  # called once, after the changes were read
+
     def __init__(self, running: Running) -> None:
         super().__init__(running)
         self.enqueued: list[int] = []
+
+    def workplace(self, between_pages: Callable[[], None] = lambda: None) -> JobContext:
+        numbers = count(1)
+
+        def meet() -> None:
+            deed = self.while_asked
+            if next(numbers) == RETRIEVE and deed:
+                self.while_asked = None
+                deed()
+
+        access = org_access(MeetingAccess, between_pages=between_pages, meet=meet)
+        return replace(super().workplace(), access=access)
 
     def enqueue(self, run_ids: Sequence[int]) -> bool:
         self.enqueued += run_ids
@@ -384,6 +403,10 @@ def contact_of(salesforce_id: str) -> Contact:
     return db.session.query(Contact).filter_by(salesforce_id=to_18(salesforce_id)).one()
 
 
+def made_by_hand(office: Office, advisor: User) -> Contact:
+    return make_contact(advisor, email=BY_HAND, address_hash=office.hash(BY_HAND))
+
+
 def test_who_joins_the_list_while_it_is_prepared_is_asked_about_too(listing: SendingListOffice) -> None:
     made = listing.follow(listing.view())
     listing.org.clock.advance(3600)
@@ -400,15 +423,39 @@ def test_who_joins_the_list_while_it_is_prepared_is_asked_about_too(listing: Sen
     assert (send.state, listing.recipients(send)) == (SendState.READY, ["rose@a.example", "zoe@a.example"])
 
 
-def test_who_is_put_on_the_list_after_it_was_prepared_is_left_out(listing: SendingListOffice) -> None:
+@pytest.mark.parametrize(("joins", "is_asked_again"), [("hal", True), ("by hand", False)])
+def test_only_who_is_in_salesforce_is_asked_about_after_joining_meanwhile(
+    listing: SendingListOffice, joins: str, is_asked_again: bool
+) -> None:
+    own = lists.create_list(listing.advisor.id, "Mine")
+    lists.add_members(own, [contact_of(listing.rose).id])
+    advisor_id, list_id, hal = listing.advisor.id, own.id, contact_of(listing.hal).id
+
+    def join() -> None:
+        db.session.rollback()
+        joining = hal if joins == "hal" else made_by_hand(listing, db.session.get_one(User, advisor_id)).id
+        lists.add_members(db.session.get_one(ContactList, list_id), [joining])
+
+    listing.while_asked = join
+    send = listing.prepare(on=own)
+    assert send.is_preparing == is_asked_again
+    if is_asked_again:
+        send = listing.carry_out(send)
+    expected = ["hal@a.example" if joins == "hal" else BY_HAND, "rose@a.example"]
+    assert (send.state, listing.recipients(send)) == (SendState.READY, expected)
+
+
+def test_who_is_in_salesforce_and_is_put_on_the_list_after_it_was_prepared_is_left_out(
+    listing: SendingListOffice,
+) -> None:
     own = lists.create_list(listing.advisor.id, "Mine")
     lists.add_members(own, [contact_of(listing.rose).id])
     send = listing.prepare(on=own)
     listing.org.change_without_stamp(listing.hal, HasOptedOutOfEmail=True)
-    by_hand = make_contact(listing.advisor, email="hand@a.example")
+    by_hand = made_by_hand(listing, listing.advisor)
     lists.add_members(own, [contact_of(listing.hal).id, by_hand.id])
-    assert listing.recipients(send) == ["rose@a.example"]
-    assert listing.recipients(listing.prepare("s-2", on=own)) == ["rose@a.example"]  # opted out, as asking found
+    assert listing.recipients(send) == [BY_HAND, "rose@a.example"]
+    assert listing.recipients(listing.prepare("s-2", on=own)) == [BY_HAND, "rose@a.example"]  # Hal has opted out
 
 
 def test_who_was_deleted_here_and_is_restored_was_asked_about_as_well(synced: SendingOffice) -> None:
