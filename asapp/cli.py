@@ -14,7 +14,7 @@ from flask import Flask
 from flask.cli import AppGroup
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from asapp.accounts import advisors, api_keys, key_rotation, provider_log_in, second_factor, users
+from asapp.accounts import advisors, api_keys, key_rotation, mailbox_proof, provider_log_in, second_factor, users
 from asapp.audit.entries import COMMAND
 from asapp.core import backup, mail
 from asapp.core.clock import utcnow
@@ -91,6 +91,8 @@ def create_user(email: str, name: str, role: str, slug: str | None) -> None:
     except InvalidFields as refusal:
         fail(refusal)
     click.echo(f"{user.email} can log in.", err=True)
+    if user.is_admin and config().require_second_factor:
+        print_set_up_link(user)
 
 
 @users_group.command("erase")
@@ -187,6 +189,18 @@ def reset_second_step(email: str) -> None:
         raise click.ClickException(f"{user.email} has no second step.")
     post_later(second_factor.reset_letter(user, "An operator of AdvisorStream"))
     click.echo(f"The second step of {user.email} is reset; a mail says so.", err=True)
+
+
+@users_group.command("set-up-link")
+@click.argument("email")
+def set_up_link(email: str) -> None:
+    """Print the link that opens the set-up of an admin's second step, where no mail can bring it. For that admin alone."""
+    user = get_user(email)
+    if not user.is_admin:
+        raise click.ClickException("Only admins need one: an advisor's second step is set up under Security.")
+    if user.has_second_factor:
+        raise click.ClickException(f"{user.email} has a second step. If it is lost: users reset-second-step.")
+    print_set_up_link(user)
 
 
 @users_group.command("allow-password")
@@ -376,6 +390,13 @@ def ask_password() -> str:
     return secret_of_command("ASAPP_PASSWORD") or str(
         click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     )
+
+
+def print_set_up_link(user: User) -> None:
+    """Print a link for the set-up of a second step, as the only line on stdout."""
+    token = mailbox_proof.make_link(user, COMMAND)
+    click.echo("For setting up the second step, after the log-in; it works once, for 15 minutes:", err=True)
+    click.echo(mailbox_proof.url_of(token, config().public_url))
 
 
 def get_user(email: str) -> User:

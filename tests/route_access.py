@@ -68,6 +68,7 @@ ACCESS = {
                 "settings.profile",
             ),
             *("second_factor.renew_codes", "second_factor.set_up", "second_factor.show", "second_factor.turn_off"),
+            *("second_factor.ask_link", "second_factor.open_link", "second_factor.use_link"),
             *(
                 "passkeys.add",
                 "passkeys.ask_for_new",

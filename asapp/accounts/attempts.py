@@ -39,6 +39,7 @@ FROM_A_SITE = 30  # of an account from an IPv6 /48: providers give whole ones aw
 RESETS = 5  # mails to an account asked for from a network, or on a device that it knows
 RESETS_FROM_A_NETWORK = 20
 CURRENT_PASSWORDS = 10
+SET_UP_LINKS = 10  # mails to a person who logged in with the password alone, from everywhere
 SECOND_STEPS = 30  # wrong ones after a right password, from everywhere but devices that the account knows
 PASSKEYS = 60  # questions to a person's passkeys, to a network or on a device that the person knows
 PURGED_AT_ONCE = 1000
@@ -93,6 +94,11 @@ def claim_reset(email: str, origin: Origin) -> None:
         per_account = Limit(_key("reset", account, "network", origin.network), RESETS)
         of_site = _site_limits("reset", account, origin.network)
         claim([per_account, *of_site, Limit(_key("resets", origin.network), RESETS_FROM_A_NETWORK)])
+
+
+def claim_set_up_link(user: User) -> None:
+    """Count a mail with a link for setting up a second step. Raises TooMany. Commits."""
+    claim([Limit(_key("set-up link", str(user.id)), SET_UP_LINKS)])
 
 
 def change_password(user: User, current: str, new: str, by: Actor = ITSELF) -> User:

@@ -1,4 +1,5 @@
 """One-time links for setting a password: an invitation is valid for a week, a link for a forgotten password for an hour.
+mailbox_proof.py has a third kind, which sets no password.
 
 Only the hash of a link's token is stored. A new invitation replaces the earlier one. Links for a forgotten password work
 side by side, and beside an invitation: anyone can ask for one, and must not invalidate the link that the person has.
@@ -15,7 +16,7 @@ import secrets
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 
 from asapp.accounts import attempts, mail_outbox, passwords
 from asapp.accounts.attempts import Origin
@@ -24,6 +25,7 @@ from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
 from asapp.core import mail
 from asapp.core.clock import utcnow
+from asapp.core.database import change_rows
 from asapp.core.extensions import db
 from asapp.core.forms import EMAIL_MAX, InvalidFields
 from asapp.core.vault import CannotOpen, Vault
@@ -33,7 +35,12 @@ TOKEN_BYTES = 36  # long enough for logs to recognise it as a token, should one 
 RESET_SUBJECT = "Set a new AdvisorStream password"
 FREE_RESETS = 5  # mails to a person in an hour, from all who ask; from then on
 RESET_GAP = timedelta(minutes=5)  # passes between two, which keeps the mailbox usable
-LIFETIMES = {PasswordLinkKind.INVITATION: timedelta(days=7), PasswordLinkKind.RESET: timedelta(hours=1)}
+LIFETIMES = {
+    PasswordLinkKind.INVITATION: timedelta(days=7),
+    PasswordLinkKind.RESET: timedelta(hours=1),
+    PasswordLinkKind.SECOND_STEP: timedelta(minutes=15),
+}
+FOR_PASSWORDS = (PasswordLinkKind.INVITATION, PasswordLinkKind.RESET)
 
 
 class LinkIsGone(Exception):
@@ -48,7 +55,7 @@ def make_link(user: User, kind: PasswordLinkKind) -> str:
     """Return the token of a new link. Commits."""
     if kind == PasswordLinkKind.INVITATION:
         end_links_of(user.id, PasswordLink.kind == kind)
-    token = _add_link(user.id, kind)
+    token = add_link(user.id, kind)
     db.session.commit()
     return token
 
@@ -94,7 +101,7 @@ def _answer_reset(request: WaitingMail, vault: Vault, public_url: str) -> None:
     elif len(made) >= FREE_RESETS and made[0] > utcnow() - RESET_GAP:
         request.due_at = made[0] + RESET_GAP
     else:
-        url = f"{public_url}/password/{_add_link(user.id, PasswordLinkKind.RESET)}"
+        url = f"{public_url}/password/{add_link(user.id, PasswordLinkKind.RESET)}"
         letter = mail.write(user.email, RESET_SUBJECT, "password_reset", name=user.name, url=url)
         request.seal(vault, mail_outbox.CONTENT, json.dumps(asdict(letter)))
         request.kind, request.give_up_at = WaitingKind.LETTER, utcnow() + LIFETIMES[PasswordLinkKind.RESET]
@@ -111,15 +118,9 @@ def _resets_of_the_hour(user_id: int) -> list[datetime]:
 
 
 def find_person(token: str) -> User | None:
-    """Return the person of a link, while it is valid."""
+    """Return the person of a link for setting a password, while it is valid."""
     user = db.session.scalar(
-        select(User)
-        .join(PasswordLink, PasswordLink.user_id == User.id)
-        .where(
-            PasswordLink.token_sha256 == sha256_of(token),
-            PasswordLink.used_at.is_(None),
-            PasswordLink.expires_at > utcnow(),
-        )
+        select(User).join(PasswordLink, PasswordLink.user_id == User.id).where(*is_open(token, *FOR_PASSWORDS))
     )
     return user if user is not None and user.is_active else None
 
@@ -136,17 +137,8 @@ def set_password(token: str, password: str, by: Actor = ITSELF) -> User:
     except passwords.UnfitPassword as error:
         raise InvalidFields({"new": str(error)}) from error
     password_hash = passwords.hash_password(password)
-    won = db.session.scalar(
-        update(PasswordLink)
-        .where(
-            PasswordLink.token_sha256 == sha256_of(token),
-            PasswordLink.used_at.is_(None),
-            PasswordLink.expires_at > utcnow(),
-        )
-        .values(used_at=utcnow())
-        .returning(PasswordLink.id)
-    )
-    user = db.session.get(User, user_id) if won is not None else None
+    won = use_up(*is_open(token, *FOR_PASSWORDS))
+    user = db.session.get(User, user_id) if won else None
     if user is None or not user.is_active:
         db.session.rollback()
         raise LinkIsGone
@@ -159,7 +151,18 @@ def set_password(token: str, password: str, by: Actor = ITSELF) -> User:
     return user
 
 
-def _add_link(user_id: int, kind: PasswordLinkKind) -> str:
+def is_open(token: str, *kinds: PasswordLinkKind) -> tuple[ColumnElement[bool], ...]:
+    """Return what holds for the link with this token, if it is one of these kinds and valid."""
+    is_it = (PasswordLink.token_sha256 == sha256_of(token), PasswordLink.kind.in_(kinds))
+    return *is_it, PasswordLink.used_at.is_(None), PasswordLink.expires_at > utcnow()
+
+
+def use_up(*which: ColumnElement[bool]) -> bool:
+    """Use up a link in the caller's transaction; return False if another request did, or there is none."""
+    return change_rows(db.session, update(PasswordLink).where(*which).values(used_at=utcnow())) == 1
+
+
+def add_link(user_id: int, kind: PasswordLinkKind) -> str:
     """Return the token of a new link, in the caller's transaction."""
     token, ends_at = secrets.token_urlsafe(TOKEN_BYTES), utcnow() + LIFETIMES[kind]
     db.session.add(PasswordLink(user_id=user_id, kind=kind, token_sha256=sha256_of(token), expires_at=ends_at))

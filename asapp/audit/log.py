@@ -31,6 +31,8 @@ WORDS = {
     Action.SECOND_FACTOR_SET_UP: "Set up a second step",
     Action.SECOND_FACTOR_REMOVED: "Turned the second step off",
     Action.SECOND_FACTOR_RESET: "Reset another person's second step",
+    Action.SECOND_FACTOR_LINK_MADE: "Made a link for setting up a second step",
+    Action.SECOND_FACTOR_LINK_USED: "Opened the link for setting up a second step",
     Action.RECOVERY_CODES_RENEWED: "Made new recovery codes",
     Action.PASSKEY_ADDED: "Added a passkey",
     Action.PASSKEY_RENAMED: "Renamed a passkey",

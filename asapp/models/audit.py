@@ -37,6 +37,8 @@ class Action(StrEnum):
     SECOND_FACTOR_SET_UP = "second_factor_set_up"
     SECOND_FACTOR_REMOVED = "second_factor_removed"
     SECOND_FACTOR_RESET = "second_factor_reset"
+    SECOND_FACTOR_LINK_MADE = "second_factor_link_made"
+    SECOND_FACTOR_LINK_USED = "second_factor_link_used"
     RECOVERY_CODES_RENEWED = "recovery_codes_renewed"
     PASSKEY_ADDED = "passkey_added"
     PASSKEY_RENAMED = "passkey_renamed"

@@ -86,12 +86,15 @@ class User(UserMixin, Base):  # type: ignore[misc]  # flask-login has no types
 
 
 class PasswordLinkKind(StrEnum):
+    """What a link is for: setting a password, or proving the mailbox before a second step is set up."""
+
     INVITATION = "invitation"
     RESET = "reset"
+    SECOND_STEP = "second_step"
 
 
 class PasswordLink(Base):
-    """A one-time link for setting a password. The token itself is not stored."""
+    """A one-time link of a person. The token itself is not stored."""
 
     __tablename__ = "password_links"
     __table_args__ = (one_of("kind", PasswordLinkKind),)

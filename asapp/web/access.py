@@ -40,6 +40,9 @@ OPEN_WITHOUT_SECOND_FACTOR = frozenset(
     {
         "second_factor.show",
         "second_factor.set_up",
+        "second_factor.ask_link",
+        "second_factor.open_link",
+        "second_factor.use_link",
         "auth.confirm",
         "auth.try_confirm",
         "auth.logout",
@@ -81,6 +84,11 @@ def demand_login() -> ResponseReturnValue | None:
 
 def must_have_second_factor(user: User) -> bool:
     return user.is_admin and config().require_second_factor
+
+
+def must_prove_mailbox(user: User) -> bool:
+    """Does the set-up of a second step wait for a link that is mailed? A password alone, stolen perhaps, must not set one up."""
+    return must_have_second_factor(user) and not user.has_second_factor and not login_session.has_mailbox_proof()
 
 
 def lead_to_set_up() -> ResponseReturnValue:

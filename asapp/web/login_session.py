@@ -21,6 +21,7 @@ CONFIRMED_AT = "confirmed_at"  # seconds, when this person last proved here who 
 HALF = "half_login"
 PASSKEY = "passkey"  # the token of the last question to a passkey in this browser
 PROVIDER = "by_provider"  # the ID token of a log-in with the identity provider, or "" if it is too long for a cookie
+MAILBOX = "mailbox"  # this person opened the link for setting up a second step, in this log-in
 ID_TOKEN_MAX = 2000
 POLLED = frozenset({"integrations.salesforce", "integrations.index"})
 AGAIN = "again"  # in the address of a page that loads itself again
@@ -112,6 +113,15 @@ def store_passkey_question(token: str) -> None:
 def passkey_answer() -> PasskeyAnswer:
     """Return what the request brings as a passkey's answer; the question that it belongs to is used up."""
     return PasskeyAnswer(session.pop(PASSKEY, ""), request.form.get("credential", ""))
+
+
+def record_mailbox_proof() -> None:
+    """Record that the person of this log-in reads the mailbox that belongs to the account."""
+    session[MAILBOX] = True
+
+
+def has_mailbox_proof() -> bool:
+    return bool(session.get(MAILBOX))
 
 
 def _fitting(token: str) -> str:

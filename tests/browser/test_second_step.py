@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from playwright.sync_api import Page, expect
-from sqlalchemy import update
+from sqlalchemy import select, update
 
+from asapp.accounts import mailbox_proof
 from asapp.core.extensions import db
 from asapp.models import SecondFactor, User
 from tests.browser.conftest import OpenPage
@@ -33,6 +34,17 @@ def log_in(page: Page, house: BrowserHouse, email: str) -> None:
     follow(page, page.get_by_role("button", name="Log in"))
 
 
+def prove_mailbox(page: Page, house: BrowserHouse, email: str) -> None:
+    """Ask for the link, and open one such as the mail has it."""
+    follow(page, page.get_by_role("button", name="Send me the link"))
+    expect(page.get_by_text("A link is on its way")).to_be_visible()
+    with house.rows():
+        user = db.session.scalars(select(User).where(User.email == email)).one()
+        url = mailbox_proof.url_of(mailbox_proof.make_link(user), house.url)
+    page.goto(url)
+    follow(page, page.get_by_role("button", name="Go on"))
+
+
 def read_secret(page: Page) -> str:
     return page.locator(".secret-text").inner_text().replace(" ", "")
 
@@ -41,6 +53,7 @@ def test_an_admin_is_led_through_the_set_up_and_logs_in_in_two_steps(house: Brow
     email = make(house)
     log_in(page, house, email)
     expect(page.get_by_role("heading", level=1)).to_have_text("Add a second step to your log-in")
+    prove_mailbox(page, house, email)
     secret = read_secret(page)
     page.get_by_label("Six digits").fill("123 45")
     follow(page, page.get_by_role("button", name="Confirm"))
@@ -86,7 +99,8 @@ def test_a_lost_phone_and_a_recovery_code(house: BrowserHouse, page: Page) -> No
 
 def test_the_codes_can_be_taken_along(house: BrowserHouse, open_page: OpenPage) -> None:
     page = open_page(house, is_logged_in=False)
-    log_in(page, house, make(house))
+    log_in(page, house, make(house, is_admin=False))
+    page.goto(f"{house.url}/settings/second-factor")
     page.get_by_label("Six digits").fill(app_code(secret=read_secret(page)))
     follow(page, page.get_by_role("button", name="Confirm"))
     codes = page.locator(".codes li").all_inner_texts()
@@ -99,6 +113,17 @@ def test_how_the_pages_look(house: BrowserHouse, open_page: OpenPage) -> None:
     page = open_page(house, is_logged_in=False)
     email = make(house)
     log_in(page, house, email)
+    inspect(page, "second-step-mailbox")
+    follow(page, page.get_by_role("button", name="Send me the link"))
+    inspect(page, "second-step-mailbox-sent")
+    page.goto(f"{house.url}/settings/second-factor/link/wrong")
+    inspect(page, "second-step-link-gone")
+    with house.rows():
+        user = db.session.scalars(select(User).where(User.email == email)).one()
+        url = mailbox_proof.url_of(mailbox_proof.make_link(user), house.url)
+    page.goto(url)
+    inspect(page, "second-step-link")
+    follow(page, page.get_by_role("button", name="Go on"))
     inspect(page, "second-step-set-up")
     secret = read_secret(page)
     page.get_by_label("Six digits").fill("000000")

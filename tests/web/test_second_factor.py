@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
+from datetime import timedelta
 
 import pyotp
 import pytest
@@ -14,12 +15,12 @@ from flask.testing import FlaskClient
 from sqlalchemy import select, update
 from werkzeug.test import TestResponse
 
-from asapp.accounts import attempts, key_rotation, second_factor
+from asapp.accounts import attempts, key_rotation, links, mailbox_proof, second_factor
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
-from asapp.models import Action, AuditEntry, RecoveryCode, SecondFactor, User
+from asapp.models import Action, AuditEntry, PasswordLink, PasswordLinkKind, RecoveryCode, SecondFactor, User
 from asapp.web.login_session import CONFIRMED_AT, FRESH_FOR, HALF, SECOND_STEP_WITHIN
-from tests.conftest import make_config
+from tests.conftest import PUBLIC_URL, make_config
 from tests.factories import (
     APP_SECRET,
     PASSWORD,
@@ -317,9 +318,6 @@ def test_the_page_of_the_second_step_is_for_a_half_log_in_alone(client: FlaskCli
 
 
 def test_a_link_for_a_forgotten_password_does_not_pass_the_second_step_by(client: FlaskClient, alice: User) -> None:
-    from asapp.accounts import links
-    from asapp.models import PasswordLinkKind
-
     make_second_factor(alice)
     token = links.make_link(alice, PasswordLinkKind.RESET)
     answer = client.post(f"/password/{token}", data={"new": "four unrelated words here"})
@@ -411,12 +409,136 @@ def test_an_admin_without_one_is_led_through_its_set_up(client: FlaskClient, app
     assert try_password(client, ada).location == "/admin/partners"
     assert client.get("/admin/partners").location == SET_UP
     assert "It takes two minutes, once." in client.get(SET_UP).text
+    prove_mailbox(client)
     secret, _ = set_up(client)
     assert client.get("/admin/partners").status_code == 200
     client.post("/logout")
     forget_last_code(ada)
     assert try_password(client, ada).location == "/login/code"
     assert try_code(client, app_code(secret=secret)).location == "/admin/partners"
+
+
+def prove_mailbox(client: FlaskClient) -> str:
+    """Ask for the link, open the one that is mailed, and go on from there; return its path."""
+    asked = client.post(f"{SET_UP}/link")
+    assert "A link is on its way" in asked.text
+    path = mailed_link(client)
+    assert "Go on" in client.get(path).text
+    assert client.post(path).location == SET_UP
+    return path
+
+
+def mailed_link(client: FlaskClient) -> str:
+    """Return the path of the last link that was mailed."""
+    send_waiting_mails()
+    letter = client.application.extensions["mailman"].outbox[-1]
+    found = re.search(rf"{PUBLIC_URL}({SET_UP}/link/\S+)", letter.body)
+    assert found, letter.body
+    return found[1]
+
+
+def test_a_stolen_password_alone_sets_no_second_step_up(app: Flask, client: FlaskClient) -> None:
+    ada, vault = make_admin(has_second_factor=False), app.extensions["asapp.vault"]
+    try_password(client, ada)
+    page = client.get(SET_UP).text
+    assert 'class="qr"' not in page
+    assert "Send me the link" in page
+    new = second_factor.begin(ada, vault)  # even if a thief had a key that fits
+    answer = client.post(SET_UP, data={"app": new.sealed, "code": app_code(secret=new.secret)})
+    assert (answer.status_code, answer.location) == (303, SET_UP)
+    db.session.expire_all()
+    assert not ada.has_second_factor
+    assert client.get("/admin/partners").location == SET_UP
+
+
+def test_the_link_works_once_for_that_person_and_that_log_in(app: Flask, client: FlaskClient) -> None:
+    ada, eve = make_admin(has_second_factor=False), make_admin("Eve Sand", has_second_factor=False)
+    try_password(client, ada)
+    client.post(f"{SET_UP}/link")
+    path = mailed_link(client)
+    assert app.extensions["mailman"].outbox[-1].to == [ada.email]
+    hers = app.test_client()
+    assert hers.get(path).location == f"/login?next={path}"
+    try_password(hers, eve)
+    assert hers.get(path).status_code == hers.post(path).status_code == 410
+    assert "made for another person than Eve Sand" in hers.post(path).text
+    assert client.get(path).status_code == 200
+    assert client.get(SET_UP).text.count("Send me the link"), "looking at the link is not enough"
+    assert client.post(path).location == SET_UP
+    assert 'class="qr"' in client.get(SET_UP).text
+    thief = app.test_client()
+    try_password(thief, ada)
+    assert thief.get(path).status_code == thief.post(path).status_code == 410
+    assert 'class="qr"' not in thief.get(SET_UP).text
+    assert [action for action, _ in actions() if action != Action.LOGGED_IN] == [
+        Action.SECOND_FACTOR_LINK_MADE,
+        Action.SECOND_FACTOR_LINK_USED,
+    ]
+    client.post("/logout")
+    try_password(client, ada)
+    assert "Send me the link" in client.get(SET_UP).text, "the proof goes with the log-in"
+
+
+def test_the_link_ends_after_a_quarter_of_an_hour(client: FlaskClient) -> None:
+    ada = make_admin(has_second_factor=False)
+    try_password(client, ada)
+    client.post(f"{SET_UP}/link")
+    path = mailed_link(client)
+    link = db.session.scalars(select(PasswordLink)).one()
+    assert link.expires_at - link.created_at <= timedelta(minutes=15)
+    db.session.execute(update(PasswordLink).values(expires_at=utcnow()))
+    db.session.commit()
+    assert client.post(path).status_code == 410
+    assert "Send me the link" in client.get(SET_UP).text
+
+
+def test_the_link_sets_no_password_and_a_link_for_a_password_opens_no_set_up(client: FlaskClient) -> None:
+    ada = make_admin(has_second_factor=False)
+    reset = links.make_link(ada, PasswordLinkKind.RESET)
+    token = mailbox_proof.make_link(ada)
+    assert client.get(f"/password/{token}").status_code == 410
+    assert client.post(f"/password/{token}", data={"new": "four unrelated words here"}).status_code == 410
+    try_password(client, ada)
+    assert client.post(f"{SET_UP}/link/{reset}").status_code == 410
+    assert client.post(f"{SET_UP}/link/{token}").status_code == 303
+
+
+def test_links_are_mailed_ten_times_an_hour_and_twenty_wrong_ones_are_enough(client: FlaskClient) -> None:
+    try_password(client, make_admin(has_second_factor=False))
+    asked = [client.post(f"{SET_UP}/link").status_code for _ in range(attempts.SET_UP_LINKS + 1)]
+    assert asked == [200] * attempts.SET_UP_LINKS + [429]
+    assert [client.post(f"{SET_UP}/link/wrong").status_code for _ in range(21)] == [410] * 20 + [429]
+
+
+def test_after_a_reset_the_mailbox_is_asked_for_again(app: Flask, client: FlaskClient) -> None:
+    ada = make_admin(has_second_factor=False)
+    try_password(client, ada)
+    prove_mailbox(client)
+    set_up(client)
+    second_factor.reset(ada)
+    assert client.get("/admin/partners").location.startswith("/login?next=")
+    try_password(client, ada)
+    assert "Send me the link" in client.get(SET_UP).text
+    prove_mailbox(client)
+    set_up(client)
+    assert client.get("/admin/partners").status_code == 200
+
+
+def test_without_mail_an_operator_prints_the_link(app: Flask, client: FlaskClient, alice: User, ada: User) -> None:
+    made = run(app, "users", "create", "eve@example.com", "--name", "Eve", "--role", "admin", ASAPP_PASSWORD=PASSWORD)
+    first = made.stdout.strip()
+    again = run(app, "users", "set-up-link", "EVE@example.com").stdout.strip()
+    for url in (first, again):
+        assert re.fullmatch(rf"{PUBLIC_URL}{SET_UP}/link/\S{{40,}}", url)
+    path = first.removeprefix(PUBLIC_URL)
+    assert client.get(path).location == f"/login?next={path}"
+    answer = client.post("/login", data={"email": "eve@example.com", "password": PASSWORD, "next": path})
+    assert answer.location == path
+    client.post(path)
+    set_up(client)
+    assert client.get("/admin/partners").status_code == 200
+    assert "users reset-second-step" in run(app, "users", "set-up-link", ada.email).stderr
+    assert "Only admins" in run(app, "users", "set-up-link", alice.email).stderr
 
 
 def test_an_admin_without_one_reaches_nothing_but_its_set_up(client: FlaskClient, app: Flask) -> None:
@@ -501,10 +623,10 @@ def test_a_reset_asks_first_who_it_is(find_path: Callable[[User], str], client: 
     assert eve.has_second_factor
 
 
-def run(app: Flask, *arguments: str) -> Result:
+def run(app: Flask, *arguments: str, **environ: str) -> Result:
     db.session.rollback()
     with app.app_context():
-        result = app.test_cli_runner().invoke(args=list(arguments))
+        result = app.test_cli_runner().invoke(args=list(arguments), env=environ)
     db.session.expire_all()
     return result
 
