@@ -25,6 +25,7 @@ from asapp.core.bulk import in_chunks, rows_with_each
 from asapp.core.database import end_read, fetch_tuples
 from asapp.core.extensions import db
 from asapp.core.vault import Vault
+from asapp.messages.senders import SenderReason
 from asapp.models import Connection, Contact, ContactList, Departure, ListMember, Partner, User
 from asapp.models.contact import DepartureState, is_known_in_salesforce
 
@@ -32,9 +33,6 @@ ROWS_AT_ONCE = 5000
 ROWS_TO_SPARE = 50  # in a page, for contacts that share an address
 ID_BYTES, ID_LENGTH = 16, 22
 TO_WHOLE_GROUPS, ENCODED_ID_LENGTH = bytes(2), 24  # base64 takes three bytes at a time, so many Ids are encoded at once
-
-HELD = "held"  # waits in a proposal for the advisor's decision
-NOT_A_CONTACT = "not_a_contact"
 
 Hashed = tuple[bytes, dict[str, Any]]  # (address hash, recipient)
 
@@ -67,7 +65,7 @@ class Recipients(NamedTuple):
 
 
 class MaySend(NamedTuple):
-    """May this address be written to? reason: one of Reason, HELD or NOT_A_CONTACT; None where it may."""
+    """May this address be written to? reason: one of Reason or SenderReason; None where it may."""
 
     email: str
     reason: str | None
@@ -246,7 +244,7 @@ def may_send(user: User, emails: Sequence[str], now: datetime, vault: Vault) -> 
     reasons = _reasons_of_contacts(user.id, set(hashes), now)
     unknown = set(hashes) - set(reasons)
     suppressed = find_reasons(user.id, partner.id, unknown)
-    reasons |= {hashed: suppressed.get(hashed, NOT_A_CONTACT) for hashed in unknown}
+    reasons |= {hashed: suppressed.get(hashed, SenderReason.NOT_A_CONTACT) for hashed in unknown}
     return [MaySend(email, reasons[hashed]) for email, hashed in zip(emails, hashes, strict=True)]
 
 
@@ -254,7 +252,7 @@ def _reasons_of_contacts(user_id: int, hashes: Collection[bytes], now: datetime)
     reasons: dict[bytes, str | None] = {}
     for chunk in in_chunks(sorted(hashes)):
         for hashed, reason, is_waiting in _rows_of_addresses(user_id, chunk, now):
-            told = HELD if reason is None and is_waiting else reason
+            told = SenderReason.HELD if reason is None and is_waiting else reason
             reasons[hashed] = None if told is None else reasons.get(hashed, told)
     return reasons
 

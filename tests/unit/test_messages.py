@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from asapp.leads.delivery import LEAD_RULES
-from asapp.messages import alerts, checks, leads, write_back
+from asapp.messages import alerts, checks, leads, senders, write_back
 from asapp.messages.checks import CheckName, CheckWhy
 from asapp.messages.codes import Code
 from asapp.messages.failures import FAILURES, NEXT_STEPS, OTHERWISE, Facts, FixedBy, Occasion, explain
-from asapp.models import AlertKind, ConsentKind, ConsentSource, Review, ToCheck, Unfollowed, Untold
+from asapp.messages.senders import ReasonForSenders, SenderReason
+from asapp.models import (
+    AlertKind,
+    ConsentKind,
+    ConsentSource,
+    Reason,
+    Review,
+    SendReason,
+    ToCheck,
+    Unfollowed,
+    Untold,
+)
 from asapp.salesforce import errors, oauth
 from asapp.salesforce.errors import LimitReached, Misconfigured, ReconnectNeeded, Rejected, SalesforceError
 from asapp.writeback import refusals
 
 ASAPP = Path(errors.__file__).parents[1]
+GUIDE_FOR_SENDERS = ASAPP.parent / "docs" / "senders.md"
 DATA_TABLES = (errors.DATA_ERRORS, errors.DATA_STATUSES, errors.RECORD_ERRORS)
 TOKEN_TABLES = (errors.TOKEN_ERRORS, errors.TOKEN_TEXTS)
 SORTED = {row for table in (*DATA_TABLES, *TOKEN_TABLES) for row in table.values()} | {errors.UNKNOWN_REFUSAL}
@@ -155,12 +167,20 @@ def _is_text(node: ast.AST) -> bool:
         ({kind for kind, _ in leads.EVENTS}, ConsentKind),
         ({source for _, source in leads.EVENTS}, ConsentSource),
         (alerts.SUBJECTS, AlertKind),
+        (senders.SEND_REASONS, SendReason),
+        (senders.MAY_SEND_REASONS, [*Reason, *SenderReason]),
     ],
 )
 def test_every_member_of_an_enum_has_its_label_and_every_label_its_member(
     labels: Iterable[str], keys: Iterable[str]
 ) -> None:
     assert set(labels) == set(keys)
+
+
+@pytest.mark.parametrize("reasons", [senders.SEND_REASONS, senders.MAY_SEND_REASONS])
+def test_the_guide_for_senders_has_the_reasons_as_they_are_told(reasons: Mapping[str, ReasonForSenders]) -> None:
+    rows = [f"| `{code}` | {each.means} | {each.acts} |" for code, each in reasons.items()]
+    assert "\n".join(rows) in GUIDE_FOR_SENDERS.read_text()
 
 
 def test_every_reason_against_a_write_back_has_a_text() -> None:

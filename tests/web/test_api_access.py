@@ -7,12 +7,14 @@ from datetime import timedelta
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from markupsafe import escape
 from sqlalchemy import event, select, update
 
 from asapp.accounts import api_keys
 from asapp.audit.entries import COMMAND
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
+from asapp.messages.senders import MAY_SEND_REASONS, SEND_REASONS, ReasonForSenders
 from asapp.models import ApiKey, Partner, Scope, User
 from asapp.partners import offboarding
 from asapp.web.api.problems import Problem
@@ -355,6 +357,19 @@ def test_what_may_be_null_has_null_among_its_values(client: FlaskClient) -> None
     assert members
     for member in members:
         assert (None in member["enum"]) == ("null" in member["type"])
+
+
+@pytest.mark.parametrize(("schema", "reasons"), [("SendOut", SEND_REASONS), ("MaySendResult", MAY_SEND_REASONS)])
+def test_the_document_and_the_page_say_what_each_reason_means(
+    client: FlaskClient, schema: str, reasons: dict[str, ReasonForSenders]
+) -> None:
+    described = client.get("/api/v1/openapi.json").get_json()["components"]["schemas"][schema]["properties"]["reason"]
+    *told, null = described["oneOf"]
+    assert {each["const"]: each["description"] for each in told} == {code: reasons[code].text for code in reasons}
+    assert (null, described["enum"]) == ({"type": "null"}, [*reasons, None])
+    page = client.get("/api/docs").text
+    for code, each in reasons.items():
+        assert f"<li><code>{code}</code>: {escape(each.text)}</li>" in page
 
 
 def test_the_page_documents_each_call_and_each_problem(client: FlaskClient) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from asapp import create_app
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
-from asapp.models import ContactList, Send, SendState, User
+from asapp.models import ContactList, Send, SendReason, SendState, User
 from asapp.sends import sends
 from tests.conftest import make_config, opened
 from tests.factories import make_advisor, make_partner
@@ -131,12 +131,24 @@ def test_an_id_is_the_keys_firms_own(client: FlaskClient, sender: Sender, client
 @pytest.mark.parametrize("state", [SendState.PREPARING, SendState.STALE, SendState.REFUSED])
 def test_recipients_of_a_send_that_is_not_ready(state: SendState, sender: Sender, clients: ContactList) -> None:
     sender.post("/sends", body_of(clients))
-    the_send(state=state, reason=None if state == SendState.PREPARING else "reconnect")
+    the_send(state=state, reason=None if state == SendState.PREPARING else SendReason.NEEDS_RECONNECT)
     response = sender.get("/sends/spring-2026.1/recipients")
     assert response.status_code == 409
     assert problem_of(response) == "send-not-ready"
-    assert (response.get_json()["state"], response.get_json()["reason"]) == (state, the_send().reason)
+    body = response.get_json()
+    assert (body["state"], body["reason"]) == (state, the_send().reason)
+    means = "" if state == SendState.PREPARING else " Salesforce no longer accepts the advisor's connection."
+    assert body["detail"] == f"The send is {state}.{means}"
     assert problem_of(sender.lines("/sends/spring-2026.1/recipients")) == "send-not-ready"
+
+
+def test_recipients_of_a_send_that_took_too_long(sender: Sender, clients: ContactList) -> None:
+    """Its own address says that it is stale from the deadline on, before any process has written that down."""
+    sender.post("/sends", body_of(clients))
+    the_send(deadline_at=utcnow())
+    told = sender.get("/sends/spring-2026.1").get_json()
+    body = sender.get("/sends/spring-2026.1/recipients").get_json()
+    assert (told["state"], told["reason"]) == (body["state"], body["reason"]) == ("stale", "took_too_long")
 
 
 def test_recipients_of_a_send_that_is_ready(sender: Sender, clients: ContactList, alice: User) -> None:

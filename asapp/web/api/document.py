@@ -99,16 +99,26 @@ class Call:
         return [(code, each["description"]) for code, each in sorted(self._described["responses"].items())]
 
     def _fields(self, schema: dict[str, Any], prefix: str = "") -> list[dict[str, Any]]:
-        """Return [{name, type, words}], with the members of an object after the object."""
+        """Return [{name, type, words, values, meanings}], with the members of an object after the object.
+
+        meanings: [(value, what it means)] where the values are described; values: their list where they are not.
+        """
         schema = self._resolved(schema)
         found = []
         for name, given in schema.get("properties", {}).items():
             member = self._resolved(given)
             items = self._resolved(member["items"]) if "items" in member else member
             path = f"{prefix}{name}" + ("[]" if "items" in member else "")
-            values = " · ".join(str(value) for value in member.get("enum", ()) if value is not None)
+            meanings = [(each["const"], each["description"]) for each in member.get("oneOf", ()) if "const" in each]
+            values = () if meanings else [str(value) for value in member.get("enum", ()) if value is not None]
             found.append(
-                {"name": path, "type": type_of(member), "words": member.get("description", ""), "values": values}
+                {
+                    "name": path,
+                    "type": type_of(member),
+                    "words": member.get("description", ""),
+                    "values": " · ".join(values),
+                    "meanings": meanings,
+                }
             )
             found += self._fields(items, f"{path}.") if items.get("type") == "object" else []
         return found

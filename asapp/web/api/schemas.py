@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError, fields
 from marshmallow.validate import Length, Predicate, Range, Regexp
 
-from asapp.contacts.recipients import HELD, NOT_A_CONTACT
 from asapp.contacts.sender_events import EventType
+from asapp.messages.senders import MAY_SEND_REASONS, SEND_REASONS, ReasonForSenders
 from asapp.messages.states import AdvisorState
-from asapp.models import ContactSource, ListKind, Reason, SendState
-from asapp.models.send import SendReason
+from asapp.models import ContactSource, ListKind, SendState
 
 MOST = 1000  # addresses or events in a call, rows in a page
 ADVISORS_A_PAGE = 100
@@ -26,11 +26,17 @@ def about(words: str, **more: Any) -> dict[str, Any]:
     return {"metadata": {"description": words, **more}}
 
 
-def one_of(values: list[str], words: str, *, or_null: bool = False) -> fields.String:
-    """A text in an answer with one of these values. JSON Schema wants null in the list if it may be null."""
-    listed: list[str | None] = [str(value) for value in values]
-    metadata = {"description": words, "enum": [*listed, None] if or_null else listed}
-    return fields.String(required=True, allow_none=or_null, metadata=metadata)
+def one_of(values: Iterable[str], words: str) -> fields.String:
+    """A text in an answer with one of these values."""
+    return fields.String(required=True, **about(words, enum=[str(value) for value in values]))
+
+
+def one_of_reasons(reasons: Mapping[str, ReasonForSenders], words: str) -> fields.String:
+    """A text in an answer with one of these reasons, each described, or null. JSON Schema wants null among the values too."""
+    codes = [str(code) for code in reasons]
+    told = [{"const": code, "description": reasons[code].text} for code in codes]
+    described = about(words, enum=[*codes, None], oneOf=[*told, {"type": "null"}])
+    return fields.String(required=True, allow_none=True, **described)
 
 
 class Paged(Schema):
@@ -68,7 +74,7 @@ class RequestBody(Schema):
 class ListOut(Schema):
     id = fields.String(required=True)
     name = fields.String(required=True)
-    kind = one_of([*ListKind], "`own`: made by the advisor; the others are filled by each sync.")
+    kind = one_of(ListKind, "`own`: made by the advisor; the others are filled by each sync.")
     active = fields.Integer(
         required=True,
         **about("Contacts on it that may be written to. Where some share an address, recipients are fewer."),
@@ -80,7 +86,7 @@ class AdvisorOut(Schema):
     name = fields.String(required=True)
     email = fields.String(required=True)
     partner = fields.String(required=True, **about("Slug of the firm."))
-    state = one_of([*AdvisorState], "How the advisor's connection to Salesforce is doing.")
+    state = one_of(AdvisorState, "How the advisor's connection to Salesforce is doing.")
     opt_outs_as_of = fields.DateTime(
         required=True, allow_none=True, **about("When Salesforce was last asked with success who has opted out.")
     )
@@ -99,7 +105,7 @@ class AdvisorsOut(Schema):
 class RecipientOut(Schema):
     contact_id = fields.String(required=True)
     salesforce_id = fields.String(required=True, allow_none=True)
-    source = one_of([*ContactSource], "Where the contact comes from.")
+    source = one_of(ContactSource, "Where the contact comes from.")
     first_name = fields.String(required=True, **about("As it is stored: escape it."))
     last_name = fields.String(required=True, **about("As it is stored: escape it."))
     email = fields.String(required=True)
@@ -134,8 +140,8 @@ class SendIn(RequestBody):
 class SendOut(Schema):
     id = fields.String(required=True)
     list_id = fields.String(required=True)
-    state = one_of([*SendState], "`preparing` becomes one of the others within 5 minutes.")
-    reason = one_of([*SendReason], "Why the send is `stale` or `refused`; null otherwise.", or_null=True)
+    state = one_of(SendState, "`preparing` becomes one of the others within 5 minutes.")
+    reason = one_of_reasons(SEND_REASONS, "Why the send is `stale` or `refused`, and who acts; null otherwise.")
     as_of = fields.DateTime(required=True, allow_none=True)
     expires_at = fields.DateTime(required=True, allow_none=True, **about("Until when recipients can be fetched."))
     recipients_url = fields.String(required=True)
@@ -149,7 +155,7 @@ class MaySendIn(RequestBody):
 class MaySendResult(Schema):
     email = fields.String(required=True)
     may_send = fields.Boolean(required=True)
-    reason = one_of([*Reason, HELD, NOT_A_CONTACT], "null where the address may be written to.", or_null=True)
+    reason = one_of_reasons(MAY_SEND_REASONS, "Why not, and who acts; null where the address may be written to.")
 
 
 class MaySendOut(Schema):

@@ -22,6 +22,7 @@ from asapp.core.bulk import in_chunks
 from asapp.core.clock import utcnow
 from asapp.core.database import reading
 from asapp.core.forms import clean_line
+from asapp.messages.senders import SEND_REASONS
 from asapp.models import ContactList, Scope, Send
 from asapp.partners import audience as advisors_of_firms
 from asapp.sends import sends
@@ -244,7 +245,9 @@ def recipients_of_send(query: dict[str, Any], send_id: str) -> Response:
     if sends.is_expired(send, now):
         raise Refusal(Problem.SEND_EXPIRED)
     if not send.is_ready:
-        raise Refusal(Problem.SEND_NOT_READY, f"The send is {send.state}.", state=send.state, reason=send.reason)
+        state, reason = send.outcome(now)
+        words = f" {SEND_REASONS[reason].means}" if reason else ""
+        raise Refusal(Problem.SEND_NOT_READY, f"The send is {state}.{words}", state=state, reason=reason)
     as_of = send.as_of
     audience = recipients.prepare(sends.list_of(send), now, vault(), config().public_url, send.asked_at)
     return answer_recipients(audience, as_of, query)
