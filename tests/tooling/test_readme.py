@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from textwrap import indent
 
 import pytest
 
@@ -51,6 +52,15 @@ def test_each_job_is_in_the_table(job: str) -> None:
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_each_setting_is_in_the_table(setting: str) -> None:
     assert f"| `{setting}` |" in README
+
+
+def test_the_code_in_the_guide_for_senders_is_the_sample_senders() -> None:
+    guide = (ROOT / "docs/senders.md").read_text(encoding="utf-8")
+    sample = (ROOT / "devtools/sample_sender.py").read_text(encoding="utf-8")
+    pieces = re.findall(r"^```python\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+    assert len(pieces) == 7
+    for piece in pieces:
+        assert any(indent(piece, " " * depth) in sample for depth in (0, 4, 8)), piece
 
 
 def test_every_picture_is_there_and_small() -> None:
