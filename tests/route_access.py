@@ -223,7 +223,7 @@ def arguments(rule: Rule, name: str, world: World, whose: Belongings) -> list[An
     if name == "session_id":
         return [db.session.scalars(select(LoginSession.public_id).where(LoginSession.user_id == whose.user.id)).first()]
     if name == "passkey_id":
-        return [db.session.scalars(select(Passkey.public_id).where(Passkey.user_id == whose.user.id)).one()]
+        return [db.session.scalars(select(Passkey.public_id).where(Passkey.user_id == whose.user.id)).first()]
     return whose.argument(name)
 
 

@@ -44,14 +44,18 @@ def find(user: User, connection: Connection | None) -> StepsDone | None:
 
     connection: the present one, or the last.
     """
-    stored = db.session.get(FirstSteps, user.id) or FirstSteps()
+    has_lead = select(Lead.id).where(Lead.user_id == user.id).exists()
+    row = db.session.execute(
+        select(FirstSteps, has_lead.label("has_lead")).select_from(User).outerjoin(FirstSteps).where(User.id == user.id)
+    ).one()
+    stored = row.FirstSteps or FirstSteps()
     if stored.hidden_at is not None or not user.has_integrations:
         return None
     has_synced = connection is not None and connection.first_synced_at is not None
     done = {
         FirstStep.CONNECT: connection is not None,
         FirstStep.SYNC: has_synced,
-        FirstStep.SHARE: stored.page_shared_at is not None or _has_lead(user),
+        FirstStep.SHARE: stored.page_shared_at is not None or row.has_lead,
         FirstStep.SIGNATURE: stored.signature_made_at is not None,
     }
     return StepsDone(done, connection) if not all(done.values()) else None
@@ -79,7 +83,3 @@ def _row_of(user: User) -> FirstSteps:
     row = db.session.get(FirstSteps, user.id) or FirstSteps(user_id=user.id)
     db.session.add(row)
     return row
-
-
-def _has_lead(user: User) -> bool:
-    return db.session.scalar(select(Lead.id).where(Lead.user_id == user.id).limit(1)) is not None

@@ -99,10 +99,10 @@ def allowance_of(session: Session, partner_id: int, now: datetime) -> Allowance:
 
 def allowances(session: Session, now: datetime) -> dict[str, Allowance]:
     """Read the figures of all enabled partners, by slug."""
-    by_partner = _our_calls(now).add_columns(ApiUsage.partner_id).group_by(ApiUsage.partner_id)
-    ours = {partner_id: (calls, lead_calls) for calls, lead_calls, partner_id in session.execute(by_partner)}
-    rows = session.execute(_figures().where(Partner.is_enabled).order_by(Partner.slug))
-    return {row.slug: _allowance(row, *ours.get(row.id, (0, 0)), now) for row in rows}
+    ours = _our_calls(now).add_columns(ApiUsage.partner_id).group_by(ApiUsage.partner_id).subquery()
+    figures = _figures().add_columns(ours.c.calls, ours.c.lead_calls).outerjoin(ours, ours.c.partner_id == Partner.id)
+    rows = session.execute(figures.where(Partner.is_enabled).order_by(Partner.slug))
+    return {row.slug: _allowance(row, row.calls or 0, row.lead_calls or 0, now) for row in rows}
 
 
 def _our_calls(now: datetime) -> Select[*tuple[Any, ...]]:

@@ -93,7 +93,12 @@ def lock_current(*which: ColumnElement[bool]) -> list[Connection]:
 
 def find_latest(user: User) -> Connection | None:
     """Return the current connection, or the one with the present firm that was disconnected last."""
-    return db.session.scalar(
+    return db.session.scalar(latest_of(user))
+
+
+def latest_of(user: User) -> Select[Connection]:
+    """Select what find_latest() returns."""
+    return (
         select(Connection)
         .where(Connection.user_id == user.id, Connection.partner_id == user.partner_id)
         .order_by(

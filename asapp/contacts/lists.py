@@ -14,12 +14,11 @@ from sqlalchemy.exc import IntegrityError
 
 from asapp.contacts.form_fields import check_list_name
 from asapp.contacts.status import is_shown
-from asapp.core.bulk import in_chunks, is_among
+from asapp.core.bulk import in_chunks
 from asapp.core.database import change_rows_returning, insert_ignore
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
 from asapp.models import Contact, ContactList, ContactSource, ListKind, ListMember
-from asapp.models.contact import CHOSEN_IN_SALESFORCE
 
 SYSTEM_LIST_NAMES = {
     ListKind.SALESFORCE_CONTACTS: "Salesforce Contacts",
@@ -72,14 +71,12 @@ def ensure_system_lists(user_id: int, kinds: Sequence[ListKind] = FIRST_LISTS) -
 
 def lists_of(user_id: int) -> list[ContactList]:
     """Return all lists: the system lists first, the others by name."""
-    return lists_of_all([user_id])
+    return sorted(db.session.scalars(select(ContactList).where(ContactList.user_id == user_id)), key=order_key)
 
 
-def lists_of_all(user_ids: Collection[int]) -> list[ContactList]:
-    """Return the lists of these advisors, in the order of lists_of()."""
-    found = db.session.scalars(select(ContactList).where(is_among(ContactList.user_id, user_ids)))
-    order = list(ListKind)
-    return sorted(found, key=lambda each: (order.index(ListKind(each.kind)), each.name_key))
+def order_key(contact_list: ContactList) -> tuple[int, str]:
+    """Return what lists are sorted by: the system lists first, the others by name."""
+    return list(ListKind).index(ListKind(contact_list.kind)), contact_list.name_key
 
 
 def find_list(user_id: int, list_id: int) -> ContactList | None:
@@ -157,19 +154,6 @@ def set_lists_of(contact: Contact, list_ids: Collection[int]) -> None:
     wanted = own.with_only_columns(ContactList.id, literal(contact.id)).where(ContactList.id.in_(list(list_ids)))
     db.session.execute(insert_ignore(db.session, ListMember).from_select(["list_id", "contact_id"], wanted))
     db.session.commit()
-
-
-def own_ids_of(contact: Contact) -> set[int]:
-    """Return the ids of the owner's own lists that a contact is on."""
-    own = select(ListMember.list_id).join(ContactList, ContactList.id == ListMember.list_id)
-    return set(db.session.scalars(own.where(ListMember.contact_id == contact.id, ContactList.kind == ListKind.OWN)))
-
-
-def names_from_salesforce(contact: Contact) -> list[str]:
-    """Return the names of the lists from Salesforce that a contact is on."""
-    named = select(ContactList.name).join(ListMember, ListMember.list_id == ContactList.id)
-    theirs = named.where(ListMember.contact_id == contact.id, ContactList.kind.in_(CHOSEN_IN_SALESFORCE))
-    return list(db.session.scalars(theirs.order_by(ContactList.name_key)))
 
 
 def name_key(name: str) -> str:

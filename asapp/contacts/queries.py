@@ -7,14 +7,14 @@ only on request, so that they can be restored.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, and_, case, func, select
 
-from asapp.contacts.lists import SYSTEM_LIST_NAMES, is_on, is_on_system_list, lists_of_all
+from asapp.contacts.lists import SYSTEM_LIST_NAMES, is_on, is_on_system_list, order_key
 from asapp.contacts.status import (
     contact_rows,
     count_active,
@@ -29,8 +29,8 @@ from asapp.contacts.status import (
 from asapp.core.bulk import is_among
 from asapp.core.extensions import db
 from asapp.core.paging import PAGE_SIZE, Page
-from asapp.models import Connection, Contact, ContactList, ContactSource, ListMember, Reason
-from asapp.models.contact import State
+from asapp.models import Connection, Contact, ContactList, ContactSource, ListMember, Reason, SyncRun
+from asapp.models.contact import WITH_MEMBERS, State
 from asapp.models.search import fold
 
 SEARCH_MAX = 200
@@ -100,6 +100,15 @@ class Sharing(NamedTuple):
     more: int
 
 
+class Membership(NamedTuple):
+    """A list with members that a contact is on. added_at: None where that was not recorded."""
+
+    list_id: int
+    name: str
+    kind: str
+    added_at: datetime | None
+
+
 class ContactLine(NamedTuple):
     """A contact with what a page shows about it."""
 
@@ -107,11 +116,17 @@ class ContactLine(NamedTuple):
     reason: str | None
     instance_url: str | None  # of the org it came from
     checked_at: datetime | None  # the last good sync of its connection
-    lists: list[str]
+    system_lists: list[str]
+    memberships: list[Membership]  # by name
     sharing: Sharing | None
     waits_for_review: bool = False  # a sign-up that waits for the advisor's review
     is_only_out_of_sight: bool = False  # Salesforce no longer shows this contact alone
     is_not_read: bool = False  # an open Lead of a firm that doesn't bring them in
+    arrived_in: int | None = None  # the run that brought it, if that is still here; find_contact() alone asks
+
+    @property
+    def lists(self) -> list[str]:
+        return self.system_lists + [each.name for each in self.memberships]
 
     @property
     def is_active(self) -> bool:
@@ -167,8 +182,10 @@ def find_ids(user_id: int, wanted: ContactQuery, now: datetime) -> list[int]:
 
 
 def find_contact(user_id: int, contact_id: int, now: datetime) -> ContactLine | None:
-    rows = db.session.execute(_line_rows(now).where(contacts_of(user_id), Contact.id == contact_id)).all()
-    return _lines(user_id, rows)[0] if rows else None
+    run = select(SyncRun.id).where(SyncRun.id == Contact.created_in_run_id).scalar_subquery()
+    query = _line_rows(now).add_columns(run.label("arrived_in")).where(contacts_of(user_id), Contact.id == contact_id)
+    rows = db.session.execute(query).all()
+    return _lines(user_id, rows)[0]._replace(arrived_in=rows[0].arrived_in) if rows else None
 
 
 def find_some(user_id: int, contact_ids: Collection[int], now: datetime) -> list[ContactLine]:
@@ -207,20 +224,16 @@ def count_active_contacts(user_id: int, now: datetime) -> int:
 
 
 def count_contacts(user_id: int, now: datetime) -> Overview:
-    """Count all contacts, those deleted here, and each list: three queries, for any number of lists."""
+    """Count all contacts, those deleted here, and each list: two queries, for any number of lists."""
     return count_contacts_of([user_id], now)[user_id]
 
 
 def count_contacts_of(user_ids: Collection[int], now: datetime) -> dict[int, Overview]:
-    """Return {user id: counts} for advisors: three queries, however many advisors and lists there are."""
-    everything = lists_of_all(user_ids)
-    all_totals, own = (
-        _totals(user_ids, now),
-        _member_counts(user_ids, [each.id for each in everything if each.has_members], now),
-    )
+    """Return {user id: counts} for advisors: two queries, however many advisors and lists there are."""
+    all_totals = _totals(user_ids, now)
     lists: dict[int, list[ListCount]] = defaultdict(list)
-    for each in everything:
-        counts = own.get(each.id) if each.has_members else all_totals[each.user_id].get(each.kind)
+    for each, members in sorted(_lists_with_counts(user_ids, now), key=lambda listed: order_key(listed[0])):
+        counts = members if each.has_members else all_totals[each.user_id].get(each.kind)
         lists[each.user_id].append(ListCount(each, counts or Count()))
     found = {}
     for user_id in user_ids:
@@ -232,17 +245,23 @@ def count_contacts_of(user_ids: Collection[int], now: datetime) -> dict[int, Ove
 
 def lists_by_contact(contact_ids: Collection[int]) -> dict[int, list[str]]:
     """Return {contact id: names of the lists with members that it is on, in order}."""
-    names: dict[int, list[str]] = defaultdict(list)
+    found = memberships_by_contact(contact_ids)
+    return {contact_id: [each.name for each in memberships] for contact_id, memberships in found.items()}
+
+
+def memberships_by_contact(contact_ids: Collection[int]) -> dict[int, list[Membership]]:
+    """Return {contact id: the lists with members that it is on, in order}; contacts on none are missing."""
+    found: dict[int, list[Membership]] = defaultdict(list)
     if contact_ids:
         rows = db.session.execute(
-            select(ListMember.contact_id, ContactList.name)
+            select(ListMember.contact_id, ContactList.id, ContactList.name, ContactList.kind, ListMember.added_at)
             .join(ContactList, ContactList.id == ListMember.list_id)
             .where(ListMember.contact_id.in_(contact_ids))
             .order_by(ContactList.name_key)
         )
-        for contact_id, name in rows:
-            names[contact_id].append(name)
-    return names
+        for row in rows:
+            found[row.contact_id].append(Membership(row.id, row.name, row.kind, row.added_at))
+    return found
 
 
 def system_list_columns() -> list[ColumnElement[bool]]:
@@ -292,7 +311,7 @@ def _line_rows(now: datetime) -> Select[Any]:
 
 
 def _lines(user_id: int, rows: Sequence[Any]) -> list[ContactLine]:
-    own = lists_by_contact([row.Contact.id for row in rows])
+    memberships = memberships_by_contact([row.Contact.id for row in rows])
     sharing = _sharing(user_id, [row.Contact for row in rows])
     return [
         ContactLine(
@@ -300,7 +319,8 @@ def _lines(user_id: int, rows: Sequence[Any]) -> list[ContactLine]:
             row.reason,
             row.instance_url,
             row.last_good_sync_at,
-            system_lists_in(row) + own.get(row.Contact.id, []),
+            system_lists_in(row),
+            memberships.get(row.Contact.id, []),
             sharing.get(row.Contact.id),
             bool(row.waits_for_review),
             bool(row.is_only_out_of_sight),
@@ -312,32 +332,26 @@ def _lines(user_id: int, rows: Sequence[Any]) -> list[ContactLine]:
 
 def _sharing(user_id: int, contacts: Sequence[Contact]) -> dict[int, Sharing]:
     """Return {contact id: another contact with its address}, for contacts that share one."""
-    hashes = {contact.address_hash for contact in contacts if contact.address_hash and not contact.is_hidden}
-    if not hashes:
+    in_use = [each for each in contacts if each.address_hash and each.departed is None and not each.is_hidden]
+    if not in_use:
         return {}
-    shared = db.session.execute(
-        select(Contact.address_hash, func.count(), func.min(Contact.id), func.max(Contact.id))
-        .where(contacts_of(user_id), Contact.address_hash.in_(hashes), _is_in_use())
+    shared = (
+        select(Contact.address_hash, func.count().label("number"), func.min(Contact.id).label("lowest"))
+        .add_columns(func.max(Contact.id).label("highest"))
+        .where(contacts_of(user_id), Contact.address_hash.in_({each.address_hash for each in in_use}), _is_in_use())
         .group_by(Contact.address_hash)
         .having(func.count() > 1)
-    ).all()
-    ends = {hashed: (count, lowest, highest) for hashed, count, lowest, highest in shared}
-    names = _names_of(i for _, lowest, highest in ends.values() for i in (lowest, highest))
-    found = {}
-    for contact in contacts:
-        if contact.address_hash in ends and contact.departed is None and not contact.is_hidden:
-            count, lowest, highest = ends[contact.address_hash]
-            other = highest if contact.id == lowest else lowest
-            found[contact.id] = Sharing(other, names[other], count - 2)
-    return found
-
-
-def _names_of(contact_ids: Iterable[int]) -> dict[int, str]:
-    ids = set(contact_ids)
-    if not ids:
-        return {}
-    rows = db.session.execute(select(Contact.id, Contact.first_name, Contact.last_name).where(Contact.id.in_(ids)))
-    return {row.id: f"{row.first_name} {row.last_name}".strip() for row in rows}
+        .subquery()
+    )
+    ends: dict[bytes | None, list[Sharing]] = defaultdict(list)  # the first and the last with an address
+    for row in db.session.execute(
+        select(shared.c.address_hash, shared.c.number, Contact.id, Contact.first_name, Contact.last_name)
+        .join(Contact, Contact.id.in_((shared.c.lowest, shared.c.highest)))
+        .order_by(Contact.id)
+    ):
+        ends[row.address_hash].append(Sharing(row.id, f"{row.first_name} {row.last_name}".strip(), row.number - 2))
+    others = {each.id: [end for end in ends[each.address_hash] if end.contact_id != each.id] for each in in_use}
+    return {contact_id: found[0] for contact_id, found in others.items() if found}
 
 
 def _is_in_use() -> ColumnElement[bool]:
@@ -384,14 +398,22 @@ def _are_of(user_ids: Collection[int]) -> ColumnElement[bool]:
     return contacts_of(one) if one is not None else and_(is_among(Contact.user_id, user_ids), is_shown())
 
 
-def _member_counts(user_ids: Collection[int], list_ids: Collection[int], now: datetime) -> dict[int, Count]:
-    """Return {list id: how many are on it} for these lists of advisors; empty ones are missing."""
-    if not list_ids:
-        return {}
-    rows = db.session.execute(
-        contact_rows(ListMember.list_id, func.count(), count_active(now, _only(user_ids)))
+def _lists_with_counts(user_ids: Collection[int], now: datetime) -> list[tuple[ContactList, Count]]:
+    """Return all lists of these advisors, each with how many are on it as a member."""
+    is_theirs = is_among(ContactList.user_id, user_ids)
+    with_members = select(ContactList.id).where(is_theirs, ContactList.kind.in_(WITH_MEMBERS))
+    counts = (
+        contact_rows(
+            ListMember.list_id, func.count().label("people"), count_active(now, _only(user_ids)).label("active")
+        )
         .join(ListMember, ListMember.contact_id == Contact.id)
-        .where(ListMember.list_id.in_(list_ids), _are_of(user_ids), Contact.hidden_at.is_(None))
+        .where(ListMember.list_id.in_(with_members), _are_of(user_ids), Contact.hidden_at.is_(None))
         .group_by(ListMember.list_id)
+        .subquery()
     )
-    return {list_id: Count(people, active) for list_id, people, active in rows}
+    rows = db.session.execute(
+        select(ContactList, counts.c.people, counts.c.active)
+        .outerjoin(counts, counts.c.list_id == ContactList.id)
+        .where(is_theirs)
+    )
+    return [(row.ContactList, Count(row.people or 0, row.active or 0)) for row in rows]

@@ -476,10 +476,15 @@ def story_of(contact: Contact, partner_id: int) -> AddressStory:
     if contact.address_hash is None:
         return AddressStory([])
     address = Address(partner_id, contact.user_id, contact.address_hash)
-    events, held = history_of(address), held_for(address).advisor
+    is_word = and_(SuppressionWords.event_id == SuppressionEvent.id, SuppressionWords.contact_id == contact.id)
+    rows = db.session.execute(
+        _history_of(address).outerjoin(SuppressionWords, is_word).add_columns(SuppressionWords.words)
+    ).all()
+    held = held_for(address).advisor
     can = may_try_again(held, utcnow())
     tried_again_at = held.tried_again_at if held.bounced_at and not can else None
-    return AddressStory(events, can, tried_again_at, words_of(contact) if events else {})
+    words = {event.id: words for event, words in rows if words is not None}
+    return AddressStory([event for event, _ in rows], can, tried_again_at, words)
 
 
 def words_of(contact: Contact) -> dict[int, str]:
@@ -495,16 +500,18 @@ def delete_words(contact: Contact) -> None:
 
 def history_of(address: Address) -> list[SuppressionEvent]:
     """Return what happened to an address, newest first: with this advisor, and with everybody at the firm."""
-    return list(
-        db.session.scalars(
-            select(SuppressionEvent)
-            .where(
-                SuppressionEvent.partner_id == address.partner_id,
-                SuppressionEvent.address_hash == address.address_hash,
-                or_(SuppressionEvent.user_id == address.user_id, SuppressionEvent.user_id.is_(None)),
-            )
-            .order_by(SuppressionEvent.at.desc(), SuppressionEvent.id.desc())
+    return list(db.session.scalars(_history_of(address)))
+
+
+def _history_of(address: Address) -> Select[SuppressionEvent]:
+    return (
+        select(SuppressionEvent)
+        .where(
+            SuppressionEvent.partner_id == address.partner_id,
+            SuppressionEvent.address_hash == address.address_hash,
+            or_(SuppressionEvent.user_id == address.user_id, SuppressionEvent.user_id.is_(None)),
         )
+        .order_by(SuppressionEvent.at.desc(), SuppressionEvent.id.desc())
     )
 
 

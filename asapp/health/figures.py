@@ -45,22 +45,19 @@ class Backlog:
         return max(now - self.since, timedelta(0)) if self.since else timedelta(0)
 
 
+NOTHING = Backlog(0, None)
+
+
 @dataclass(frozen=True)
-class Figures:
+class Activity:
+    """What goes on and what waits, for admins' pages."""
+
     now: datetime
     queued: Backlog  # runs
     running: int
     due: Backlog  # connections that no tick has handled yet
     leads: Backlog  # due leads that are not being delivered
-    opt_outs: Backlog  # due records that are not being written
     connections: Mapping[str, int]  # status -> how many
-    tokens_near_expiry: int
-    opt_outs_unknown_soon: int  # connections that turn inactive within a day without a good sync
-    alerts: Mapping[str, int]  # kind -> how many are open
-    mails_waiting: int  # alert mails that the mail server has not taken yet
-    page_mails_waiting: int  # asked for by pages: invitations, links, notices
-    partners: Mapping[str, Allowance]  # slug -> calls
-    paused: frozenset[str]  # slugs
     statuses: Sequence[SeenProcess]
 
     def last_seen(self, kind: str) -> datetime | None:
@@ -87,23 +84,48 @@ class Figures:
         return [process for process in self.statuses if process.kind in (SCHEDULER, WORKER)]
 
 
-def read_figures(session: Session, now: datetime) -> Figures:
-    queued = select(func.count(), func.min(SyncRun.queued_at)).where(SyncRun.status == RunStatus.QUEUED)
-    running = select(func.count()).where(SyncRun.status == RunStatus.RUNNING)
+@dataclass(frozen=True)
+class Figures(Activity):
+    """All figures, for a scrape."""
+
+    opt_outs: Backlog  # due records that are not being written
+    tokens_near_expiry: int
+    opt_outs_unknown_soon: int  # connections that turn inactive within a day without a good sync
+    alerts: Mapping[str, int]  # kind -> how many are open
+    mails_waiting: int  # alert mails that the mail server has not taken yet
+    page_mails_waiting: int  # asked for by pages: invitations, links, notices
+    partners: Mapping[str, Allowance]  # slug -> calls
+    paused: frozenset[str]  # slugs
+
+
+def read_activity(session: Session, now: datetime) -> Activity:
+    active = (
+        select(SyncRun.status, func.count(), func.min(SyncRun.queued_at))
+        .where(SyncRun.status.in_(ACTIVE))
+        .group_by(SyncRun.status)
+    )
+    runs = {str(status): Backlog(count, since) for status, count, since in session.execute(active)}
     due = select(func.count(), func.min(Connection.next_sync_at)).join(Partner).where(is_due(now))
+    by_status = session.execute(select(Connection.status, func.count()).group_by(Connection.status))
+    counts = {str(status): count for status, count in by_status}
+    return Activity(
+        now=now,
+        queued=runs.get(RunStatus.QUEUED, NOTHING),
+        running=runs.get(RunStatus.RUNNING, NOTHING).count,
+        due=Backlog(*session.execute(due).one()),
+        leads=Backlog(*count_due(session, now)),
+        connections={status.value: counts.get(status, 0) for status in ConnectionStatus},
+        statuses=list_seen(session, now),
+    )
+
+
+def read_figures(session: Session, now: datetime) -> Figures:
     connected = Connection.status == ConnectionStatus.CONNECTED
     near_expiry = select(func.count()).where(connected, Connection.token_used_at <= now - TOKEN_NEAR_EXPIRY)
     unknown_soon = select(func.count()).select_from(Connection).join(Partner).where(opt_out_age.where_unknown_soon(now))
-    by_status = session.execute(select(Connection.status, func.count()).group_by(Connection.status))
-    counts = {str(status): count for status, count in by_status}
     return Figures(
-        now=now,
-        queued=Backlog(*session.execute(queued).one()),
-        running=session.scalar(running) or 0,
-        due=Backlog(*session.execute(due).one()),
-        leads=Backlog(*count_due(session, now)),
+        **vars(read_activity(session, now)),
         opt_outs=Backlog(*queries.count_due(session, now)),
-        connections={status.value: counts.get(status, 0) for status in ConnectionStatus},
         tokens_near_expiry=session.scalar(near_expiry) or 0,
         opt_outs_unknown_soon=session.scalar(unknown_soon) or 0,
         alerts=count_open(session),
@@ -111,7 +133,6 @@ def read_figures(session: Session, now: datetime) -> Figures:
         page_mails_waiting=mail_outbox.count_refused(session),
         partners=allowances(session, now),
         paused=frozenset(session.scalars(select(Partner.slug).where(Partner.is_enabled, Partner.paused(now)))),
-        statuses=list_seen(session, now),
     )
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import joinedload
 
 from asapp.contacts import suppressions
 from asapp.contacts.suppressions import Address
@@ -99,6 +100,7 @@ def _history(*conditions: ColumnElement[bool]) -> list[Moment]:
     rows = db.session.execute(
         select(ConsentEvent, Lead)
         .join(Lead, Lead.id == ConsentEvent.lead_id)
+        .options(joinedload(ConsentEvent.consent_text))
         .where(*conditions)
         .order_by(ConsentEvent.at.desc(), ConsentEvent.id.desc())
     ).all()

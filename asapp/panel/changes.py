@@ -39,6 +39,7 @@ from asapp.models import (
     Suppression,
     SyncRun,
     User,
+    Visit,
 )
 from asapp.models.run import SWITCHED_ON, Also, Skipped
 from asapp.panel.receipts import changed_fields, owner_in
@@ -144,14 +145,21 @@ class SinceVisit(NamedTuple):
     new_leads: int
 
 
-def find_since(user: User, since: datetime | None, now: datetime) -> SinceVisit | None:
-    """Return what happened since then; None if nothing did, or this is the first visit."""
-    if since is None:
+def find_since_last_visit(user: User, now: datetime) -> SinceVisit | None:
+    """Return what happened since the visit before this one; None if nothing did, or this is the first."""
+    of_user = and_(
+        Lead.user_id == user.id, Lead.partner_id == user.partner_id, Lead.signed_up_at >= Visit.last_ended_at
+    )
+    new_leads = select(func.count()).select_from(Lead).where(of_user).correlate(Visit).scalar_subquery()
+    visit = db.session.execute(
+        select(Visit.last_ended_at, new_leads.label("new_leads")).where(
+            Visit.user_id == user.id, Visit.last_ended_at.is_not(None)
+        )
+    ).first()
+    if visit is None:
         return None
-    counts = tally(Account.of(user), Wanted(since, now))
-    of_user = and_(Lead.user_id == user.id, Lead.partner_id == user.partner_id, Lead.signed_up_at >= since)
-    new_leads = db.session.scalar(select(func.count()).select_from(Lead).where(of_user)) or 0
-    return SinceVisit(since, counts, new_leads) if counts or new_leads else None
+    counts = tally(Account.of(user), Wanted(visit.last_ended_at, now))
+    return SinceVisit(visit.last_ended_at, counts, visit.new_leads) if counts or visit.new_leads else None
 
 
 def of_day(day: date, wanted: Wanted) -> Wanted:

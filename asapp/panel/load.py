@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import bindparam, func, or_, select
 
-from asapp.connections import connect, switching
+from asapp.connections import connect, connections, switching
 from asapp.connections.org_access import OrgAccess
 from asapp.connections.state import state_of
 from asapp.contacts.status import contact_rows, count_active, is_shown
@@ -141,6 +142,23 @@ def find_run_to_show(connection: Connection | None) -> SyncRun | None:
     connected_at = connect.find_connected_at(connection.user_id) or connection.status_changed_at
     since = max(connected_at, connection.status_changed_at)
     return run if run.finished_at is None or run.finished_at > since else None
+
+
+class LatestConnection(NamedTuple):
+    """connection: of find_latest(). held: of count_held_of()."""
+
+    connection: Connection | None = None
+    held: int = 0
+
+
+def find_latest_with_held(user: User) -> LatestConnection:
+    """Return both from one query: each page of the advisor's shows them."""
+    row = db.session.execute(
+        connections.latest_of(user).add_columns(departures.held_of_connection().label("held"))
+    ).first()
+    return (
+        LatestConnection(row.Connection, row.held if row.Connection.is_connected else 0) if row else LatestConnection()
+    )
 
 
 def count_held_of(connection: Connection | None) -> int:

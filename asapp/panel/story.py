@@ -11,13 +11,14 @@ from typing import NamedTuple
 
 from sqlalchemy import func, select
 
+from asapp.contacts.queries import ContactLine
 from asapp.contacts.suppressions import AddressStory
 from asapp.core.extensions import db
 from asapp.leads.consent import Moment
 from asapp.messages import story as words
 from asapp.messages.leads import words_of
 from asapp.messages.suppressions import ENDS, SOURCES, STEPS
-from asapp.models import Contact, ContactList, ContactSource, ListMember, RunChange, SyncRun
+from asapp.models import Contact, ContactSource, RunChange, SyncRun
 from asapp.models.run import SWITCHED_ON
 from asapp.panel.receipts import changed_fields, owner_in
 from asapp.writeback.queries import ShownWriteBack
@@ -39,12 +40,13 @@ class StoryEvent(NamedTuple):
 
 
 def story_of(
-    contact: Contact, address: AddressStory, consent: Sequence[Moment], telling: ShownWriteBack | None
+    line: ContactLine, address: AddressStory, consent: Sequence[Moment], telling: ShownWriteBack | None
 ) -> list[StoryEvent]:
-    """Return what happened to a contact, newest first."""
-    events = [*_by_syncs(contact), *_lists(contact), *_of_address(address), *map(_of_consent, consent)]
+    """Return what happened to a contact, newest first. line: of find_contact()."""
+    contact = line.contact
+    events = [*_by_syncs(contact), *_lists(line), *_of_address(address), *map(_of_consent, consent)]
     if contact.source != ContactSource.LEAD or not consent:
-        events.append(_arrival(contact))
+        events.append(_arrival(line))
     if contact.hidden_at is not None:
         events.append(StoryEvent(contact.hidden_at, PLAIN, *words.HIDDEN))
     if contact.bounced_at is not None and contact.has_bounced:
@@ -54,11 +56,11 @@ def story_of(
     return sorted(events, key=lambda event: event.at, reverse=True)
 
 
-def _arrival(contact: Contact) -> StoryEvent:
-    run = db.session.get(SyncRun, contact.created_in_run_id) if contact.created_in_run_id else None
+def _arrival(line: ContactLine) -> StoryEvent:
+    contact = line.contact
     is_by_hand = contact.is_read_only and contact.created_in_run_id is None
     told = words.WENT_BY_HAND if is_by_hand else words.ARRIVED[contact.source]
-    return StoryEvent(contact.created_at, PLAIN, *told, run_id=run.id if run else None)
+    return StoryEvent(contact.created_at, PLAIN, *told, run_id=line.arrived_in)
 
 
 def _by_syncs(contact: Contact) -> Iterable[StoryEvent]:
@@ -81,14 +83,10 @@ def _mark_of(kind: str, reason: str | None) -> str:
     return HUSH if kind in ("deactivated", "also") and reason in words.OPT_OUTS else PLAIN
 
 
-def _lists(contact: Contact) -> Iterable[StoryEvent]:
-    rows = db.session.execute(
-        select(ContactList.name, ListMember.added_at)
-        .join(ContactList, ContactList.id == ListMember.list_id)
-        .where(ListMember.contact_id == contact.id, ListMember.added_at.is_not(None))
-    )
-    for row in rows:
-        yield StoryEvent(row.added_at, PLAIN, *words.put_on(row.name))
+def _lists(line: ContactLine) -> Iterable[StoryEvent]:
+    for each in line.memberships:
+        if each.added_at is not None:
+            yield StoryEvent(each.added_at, PLAIN, *words.put_on(each.name))
 
 
 def _of_address(address: AddressStory) -> Iterable[StoryEvent]:

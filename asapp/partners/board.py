@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from asapp.connections import opt_out_age
-from asapp.connections.api_budget import Allowance, allowances
+from asapp.connections.api_budget import Allowance, allowance_of, allowances
 from asapp.contacts import suppressions
 from asapp.contacts.status import contact_rows, count_active, is_shown
 from asapp.core.csv_files import csv_header, csv_rows
@@ -148,22 +148,29 @@ class FirmLine:
 
 def make_board(partner: Partner, now: datetime, default_interval_minutes: int) -> Board:
     is_advisor = (User.partner_id == partner.id, User.role == Role.ADVISOR, User.password_hash != EMPTIED)
-    people = db.session.scalars(select(User).where(*is_advisor).order_by(func.lower(User.name), User.id)).all()
     theirs = select(User.id).where(*is_advisor)
+    waiting = (
+        select(Lead.user_id, func.count().label("number"))
+        .where(Lead.user_id.in_(theirs), Lead.partner_id == partner.id, Lead.state.in_(OUTSIDE_SALESFORCE))
+        .group_by(Lead.user_id)
+        .subquery()
+    )
+    refused = queries.refused_of(partner.id).subquery()
+    people = db.session.execute(
+        select(User, waiting.c.number.label("waiting"), refused.c.number.label("refused"))
+        .outerjoin(waiting, waiting.c.user_id == User.id)
+        .outerjoin(refused, refused.c.user_id == User.id)
+        .where(*is_advisor)
+        .order_by(func.lower(User.name), User.id)
+    ).all()
     active = _by_id(
         contact_rows(Contact.user_id, count_active(now))
         .where(Contact.user_id.in_(theirs), is_shown())
         .group_by(Contact.user_id)
     )
-    waiting = _by_id(
-        select(Lead.user_id, func.count())
-        .where(Lead.user_id.in_(theirs), Lead.partner_id == partner.id, Lead.state.in_(OUTSIDE_SALESFORCE))
-        .group_by(Lead.user_id)
-    )
-    standings = find_standings(people, now)
-    refused = queries.count_refused(partner.id)
+    standings = find_standings([row.User for row in people], now)
 
-    def line_of(user: User) -> AdvisorLine:
+    def line_of(user: User, waiting: int, refused: int) -> AdvisorLine:
         standing = standings[user.id]
         return AdvisorLine(
             user,
@@ -171,15 +178,15 @@ def make_board(partner: Partner, now: datetime, default_interval_minutes: int) -
             standing.latest.last_good_sync_at if standing.latest else None,
             standing.state,
             active=active.get(user.id, 0),
-            waiting=waiting.get(user.id, 0),
+            waiting=waiting,
             held=standing.held,
-            refused=refused.get(user.id, 0),
+            refused=refused,
             now=now,
         )
 
-    lines = [line_of(user) for user in people]
+    lines = [line_of(row.User, row.waiting or 0, row.refused or 0) for row in people]
     lines.sort(key=lambda line: (not line.needs_attention, not line.user.is_active))
-    allowance = allowances(db.session(), now).get(partner.slug)
+    allowance = allowance_of(db.session(), partner.id, now) if partner.is_enabled else None
     interval = find_interval(db.session(), partner.id, default_interval_minutes)
     return Board(partner, lines, allowance, suppressions.count_addresses(partner.id), interval)
 

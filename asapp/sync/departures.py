@@ -223,6 +223,12 @@ def count_held(connection_id: int) -> int:
     return db.session.scalar(waiting.with_only_columns(func.count())) or 0
 
 
+def held_of_connection() -> ColumnElement[int]:
+    """What count_held() returns, as a column beside Connection."""
+    waiting = waiting_for_decision().where(Departure.connection_id == Connection.id)
+    return waiting.with_only_columns(func.count()).correlate(Connection).scalar_subquery()
+
+
 def count_deactivations(connection_id: int, state: DepartureState) -> int:
     """Return how many active contacts the departures in this state would make inactive."""
     return db.session.scalar(deactivations(connection_id, state)) or 0

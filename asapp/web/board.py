@@ -68,7 +68,7 @@ def index() -> ResponseReturnValue:
         "board/firms.html",
         firms=board.list_firms(now),
         alerts=alerts.list_open(),
-        figures=figures.read_figures(db.session(), now),
+        figures=figures.read_activity(db.session(), now),
         jobs=queues().depths(),
         now=now,
     )

@@ -17,10 +17,9 @@ from flask import (
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from asapp.accounts import checklist, visits
+from asapp.accounts import checklist
 from asapp.accounts.checklist import FirstStep
 from asapp.audit import entries
-from asapp.connections.connections import find_current
 from asapp.connections.live_questions import find_contact_of_account, way_to_ask, way_to_ask_names
 from asapp.contacts import (
     export,
@@ -54,6 +53,7 @@ from asapp.messages.contacts import (
 from asapp.messages.salesforce_lists import TROUBLES
 from asapp.messages.write_back import TELLINGS
 from asapp.models import Action, Connection, ContactList, Reason, SalesforceList
+from asapp.models.contact import CHOSEN_IN_SALESFORCE
 from asapp.panel import changes
 from asapp.panel.causes import find_cause
 from asapp.panel.story import StoryEvent, story_of
@@ -61,7 +61,7 @@ from asapp.salesforce.errors import OurBug, SalesforceError
 from asapp.salesforce.hosts import is_salesforce_url, record_url
 from asapp.sync.runs import find_active_run
 from asapp.web.access import actor, advisor_required, safe_path
-from asapp.web.current import config, org_access, own_connection, person, queues, vault
+from asapp.web.current import config, current_connection, org_access, own_connection, person, queues, vault
 from asapp.web.files import csv_file
 from asapp.web.htmx import go_to, wants_part
 from asapp.web.incoming import LAST_PAGE
@@ -84,7 +84,6 @@ def words() -> dict[str, object]:
     return {
         "reason_words": REASONS,
         "sources": SOURCES,
-        "system_list_names": set(lists.SYSTEM_LIST_NAMES.values()),
     }
 
 
@@ -99,7 +98,7 @@ def index() -> ResponseReturnValue:
     overview = queries.count_contacts(current_user.id, now)
     page = queries.find_page(current_user.id, wanted, now, overview)
     connection = own_connection()
-    since = changes.find_since(person(), visits.find_last(current_user.id), now) if not wants_part() else None
+    since = changes.find_since_last_visit(person(), now) if not wants_part() else None
     cause = find_cause(person(), connection, now) if not wants_part() else None
     is_in_trouble = cause is not None or count_waiting() > 0 or (connection is not None and connection.needs_reconnect)
     return render_template(
@@ -159,7 +158,7 @@ def _emptiness(wanted: ContactQuery, overview: Overview) -> str:
         return "list_from_salesforce"
     if overview.everybody.people:
         return "not_on_this_list"
-    connection = find_current(current_user)
+    connection = current_connection()
     if connection is None:
         return "not_connected" if current_user.has_integrations else "not_set_up"
     if find_active_run(connection.id):
@@ -326,7 +325,7 @@ def show(contact_id: int) -> ResponseReturnValue:
     return render_template(
         "contacts/show.html",
         line=line,
-        story=story_of(line.contact, address, moments, telling),
+        story=story_of(line, address, moments, telling),
         address=address,
         has_consent=bool(moments),
         today=formats.day_of(utcnow()),
@@ -335,8 +334,8 @@ def show(contact_id: int) -> ResponseReturnValue:
         telling=telling,
         tellings=TELLINGS,
         own_lists=[each for each in lists.lists_of(current_user.id) if each.is_own],
-        own_list_ids=lists.own_ids_of(line.contact),
-        names_from_salesforce=lists.names_from_salesforce(line.contact),
+        on_lists={each.list_id for each in line.memberships},
+        names_from_salesforce=[each.name for each in line.memberships if each.kind in CHOSEN_IN_SALESFORCE],
     )
 
 
@@ -458,7 +457,7 @@ def ask_why() -> ResponseReturnValue:
 
 def _answer(asked: str) -> dict[str, object]:
     """Return what the verdict's template shows."""
-    connection = find_current(current_user)
+    connection = current_connection()
     try:
         question = why.read_question(asked)
     except why.AnAccount as account:

@@ -9,12 +9,12 @@ from flask_login import current_user
 
 from asapp.accounts import mail_outbox
 from asapp.accounts.identity_provider import ProviderClient
-from asapp.connections import connections
 from asapp.connections.org_access import OrgAccess
 from asapp.core.mail import Letter
 from asapp.core.queues import Queues
 from asapp.core.vault import Vault
 from asapp.models import Connection, User
+from asapp.panel.load import LatestConnection, find_latest_with_held
 from config import Config
 
 
@@ -24,10 +24,24 @@ def person() -> User:
 
 def own_connection() -> Connection | None:
     """Return the person's connection, or the one disconnected last; one query a request. Whatever changes it reads its own."""
-    if "connection" not in g:
-        g.connection = connections.find_latest(person())
-    found: Connection | None = g.connection
-    return found
+    return _latest().connection
+
+
+def count_held() -> int:
+    """Return how many contacts wait for this advisor's decision; from the same query."""
+    return _latest().held
+
+
+def _latest() -> LatestConnection:
+    if "latest_connection" not in g:
+        g.latest_connection = find_latest_with_held(person())
+    return cast(LatestConnection, g.latest_connection)
+
+
+def current_connection() -> Connection | None:
+    """Return the person's connection, unless it is disconnected."""
+    found = own_connection()
+    return None if found is None or found.is_disconnected else found
 
 
 def config() -> Config:

@@ -68,7 +68,7 @@ def index() -> ResponseReturnValue:
     now = utcnow()
     return render_template(
         "health/page.html",
-        figures=figures.read_figures(db.session(), now),
+        figures=figures.read_activity(db.session(), now),
         ended=figures.count_ended(db.session(), now - figures.DAY),
         jobs=queues().depths(),
         version=VERSION,

@@ -13,7 +13,6 @@ from flask import (
     Blueprint,
     abort,
     current_app,
-    g,
     make_response,
     render_template,
     request,
@@ -31,12 +30,12 @@ from asapp.messages.states import AdvisorState
 from asapp.models import Action, Connection, DepartureState, RunTrigger
 from asapp.panel import balance, held
 from asapp.panel import preview as ahead
-from asapp.panel.load import count_held_of, find_progress, load_panel
+from asapp.panel.load import find_progress, load_panel
 from asapp.panel.panel import Panel
 from asapp.salesforce.records import RecordKind
 from asapp.sync import departures, runs
 from asapp.web.access import actor, advisor_required
-from asapp.web.current import config, org_access, own_connection, person, queues
+from asapp.web.current import config, count_held, org_access, own_connection, person, queues
 from asapp.web.files import csv_file
 from asapp.web.htmx import go_to, wants_part
 
@@ -60,11 +59,8 @@ def banners() -> dict[str, Callable[[], Any]]:
 
 
 def count_waiting() -> int:
-    """Return how many contacts wait for this advisor's decision, for the banner and the menu; one query a request."""
-    if "count_waiting" not in g:
-        is_asked = current_user.is_authenticated and current_user.has_integrations
-        g.count_waiting = count_held_of(own_connection()) if is_asked else 0
-    return int(g.count_waiting)
+    """Return how many contacts wait for this advisor's decision, for the banner and the menu."""
+    return count_held() if current_user.is_authenticated and current_user.has_integrations else 0
 
 
 def count_to_review() -> int:

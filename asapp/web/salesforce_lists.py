@@ -24,7 +24,7 @@ from asapp.salesforce.errors import OurBug, SalesforceError
 from asapp.salesforce.org_lists import ListTrouble, Look
 from asapp.sync.runs import find_active_run, start_run
 from asapp.web.access import advisor_required
-from asapp.web.current import org_access, queues
+from asapp.web.current import current_connection, org_access, queues
 from asapp.web.htmx import go_to, wants_part
 from asapp.web.page_extensions import limiter
 from asapp.web.settings import key_of_person
@@ -55,7 +55,7 @@ def index() -> ResponseReturnValue:
 @limiter.limit(LIVE_QUESTIONS, key_func=key_of_person)
 def choose() -> ResponseReturnValue:
     """Show which lists Salesforce has and, if one is named, what it would bring."""
-    live = _ask(find_current(current_user))
+    live = _ask(current_connection())
     if wants_part():
         return render_template("salesforce_lists/_choose.html", **_shared(), **live)
     return render_template("salesforce_lists/page.html", **_page(), **live)
@@ -151,7 +151,7 @@ def _page() -> dict[str, Any]:
 
 def _shared() -> dict[str, Any]:
     """Return what the page and its part need."""
-    connection = find_current(current_user)
+    connection = current_connection()
     followed = salesforce_lists.find_followed(current_user.id)
     return {
         "connection": connection,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, and_, func, select
 from sqlalchemy.orm import Session
 
 from asapp.core.extensions import db
@@ -55,21 +55,22 @@ def find_shown(contact: Contact, reason: str | None) -> ShownWriteBack | None:
     connection_id = contact.connection_id or contact.followed_by_id
     if connection_id is None or contact.salesforce_id is None:
         return None
-    row = db.session.scalar(
-        select(OptOutWrite).where(
-            OptOutWrite.connection_id == connection_id, OptOutWrite.salesforce_id == contact.salesforce_id
-        )
-    )
+    is_about = and_(OptOutWrite.connection_id == Connection.id, OptOutWrite.salesforce_id == contact.salesforce_id)
+    found = db.session.execute(
+        select(OptOutWrite, Partner.writes_opt_outs_back)
+        .select_from(Connection)
+        .join(Partner)
+        .outerjoin(OptOutWrite, is_about)
+        .where(Connection.id == connection_id)
+    ).one()
+    row: OptOutWrite | None = found.OptOutWrite
     if row is not None and row.state == WriteBackState.WAITING:
         return ShownWriteBack(Telling.WAITS if row.why else Telling.SOON, why=words_of(row.why, row.why_words))
     if row is not None:
         return ShownWriteBack(TELLINGS[WriteBackState(row.state)], row.ended_at, words_of(row.why, row.why_words))
     if reason not in TOLD_OF or contact.opted_out:
         return None
-    is_wanted = db.session.scalar(
-        select(Partner.writes_opt_outs_back).join(Connection).where(Connection.id == connection_id)
-    )
-    return ShownWriteBack(Telling.EARLIER if is_wanted else Telling.NOT_WANTED)
+    return ShownWriteBack(Telling.EARLIER if found.writes_opt_outs_back else Telling.NOT_WANTED)
 
 
 def count_for(partner: Partner) -> Counts:
@@ -114,19 +115,18 @@ def count_by_state(session: Session) -> dict[str, int]:
     return dict.fromkeys((state.value for state in WriteBackState), 0) | {row[0]: row[1] for row in rows}
 
 
-def count_refused(partner_id: int) -> dict[int, int]:
-    """Return {advisor's id: how many records of the account can't be told of until a person acts} for a firm."""
-    rows = db.session.execute(
-        select(OptOutWrite.user_id, func.count())
+def refused_of(partner_id: int) -> Select[int, int]:
+    """Select a firm's advisors (`user_id`), each with the `number` of records that can't be told of until a person acts."""
+    return (
+        select(OptOutWrite.user_id, func.count().label("number"))
         .join(Connection, Connection.id == OptOutWrite.connection_id)
         .where(Connection.partner_id == partner_id, OptOutWrite.state == WriteBackState.REFUSED)
         .group_by(OptOutWrite.user_id)
     )
-    return {row[0]: row[1] for row in rows}
 
 
 def count_refused_by_firm() -> dict[int, int]:
-    """Return {partner's id: the same for all its advisors together}."""
+    """Return {partner's id: how many records of all its advisors can't be told of until a person acts}."""
     rows = db.session.execute(
         select(Connection.partner_id, func.count())
         .join(OptOutWrite, OptOutWrite.connection_id == Connection.id)
