@@ -1,8 +1,11 @@
-"""Passkeys (WebAuthn) as the second step of a log-in, beside the codes of second_factor.py.
+"""Passkeys (WebAuthn) as the second step of a log-in, instead of the app of second_factor.py or beside it.
 
-A person who has codes may add several, and name, rename and remove them; turning the second step off or resetting it removes
-them too. A challenge is a row: the first answer deletes it, whether right or wrong; it counts for one person, one purpose and
-the browser that holds its token, for five minutes. A passkey that counts its uses has to go up; others always say 0.
+A person may have several, and names, renames and removes them; turning the second step off or resetting it removes them too.
+The first one of a person without a second step turns it on, with recovery codes; removing the last one of a person without
+an app turns it off.
+
+A challenge is a row: the first answer deletes it, whether right or wrong; it counts for one person, one purpose and the
+browser that holds its token, for five minutes. A passkey that counts its uses has to go up; others always say 0.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from webauthn.helpers.structs import (
     UserVerificationRequirement,
 )
 
+from asapp.accounts import second_factor
 from asapp.accounts.form_fields import PasskeyForm
 from asapp.accounts.second_factor import Way, tell
 from asapp.accounts.users import lock
@@ -39,7 +43,7 @@ from asapp.core.forms import InvalidFields
 from asapp.core.vault import Vault
 from asapp.messages.passkeys import PasskeyWhy
 from asapp.messages.second_factor import FactorChange
-from asapp.models import Action, Passkey, PasskeyChallenge, PasskeyPurpose, SecondFactor, User
+from asapp.models import Action, Passkey, PasskeyChallenge, PasskeyPurpose, User
 from config import Config
 
 T = TypeVar("T")
@@ -69,6 +73,17 @@ class PasskeyRefused(Exception):
     def __init__(self, why: PasskeyWhy) -> None:
         super().__init__(why)
         self.why = why
+
+
+class OnlyWayIn(Exception):
+    """It is the only second step of a person who must have one."""
+
+
+class AddedPasskey(NamedTuple):
+    """codes: the recovery codes, if this passkey turned the second step on."""
+
+    passkey: Passkey
+    codes: list[str]
 
 
 class Site(NamedTuple):
@@ -145,13 +160,14 @@ def ask(user: User, purpose: PasskeyPurpose, site: Site) -> PasskeyQuestion:
     return PasskeyQuestion(token, webauthn.options_to_json(options))
 
 
-def add(user: User, name: str, answer: PasskeyAnswer, site: Site, vault: Vault, by: Actor = ITSELF) -> Passkey:
-    """Add a passkey to a person who has a second step, and tell them by mail. Commits.
+def add(user: User, name: str, answer: PasskeyAnswer, site: Site, vault: Vault, by: Actor = ITSELF) -> AddedPasskey:
+    """Add a passkey, turn the second step on if it was off, and tell the person by mail. Commits.
 
     Raises InvalidFields (name), PasskeyRefused.
     """
     name = PasskeyForm.entered(name=name).checked()["name"]
     user = lock(user.id)
+    was_on = second_factor.find(user.id) is not None
     challenge = _use_up(user.id, PasskeyPurpose.ADD, answer.token)
     if challenge is None:
         db.session.rollback()
@@ -167,9 +183,7 @@ def add(user: User, name: str, answer: PasskeyAnswer, site: Site, vault: Vault, 
         ),
     )
     user = lock(user.id)
-    if not db.session.scalar(
-        select(SecondFactor.id).where(SecondFactor.user_id == user.id)
-    ):  # reset while the browser worked
+    if (second_factor.find(user.id) is not None) != was_on:  # reset, or turned on elsewhere, at this very moment
         db.session.rollback()
         raise PasskeyRefused(PasskeyWhy.LATE)
     if (db.session.scalar(select(func.count()).where(Passkey.user_id == user.id)) or 0) >= MOST:
@@ -183,15 +197,18 @@ def add(user: User, name: str, answer: PasskeyAnswer, site: Site, vault: Vault, 
         sign_count=made.sign_count,
     )
     db.session.add(passkey)
+    codes = [] if was_on else second_factor.turn_on(user.id, vault)[1]
     try:
         db.session.flush()
     except IntegrityError as error:
         db.session.rollback()
         raise PasskeyRefused(PasskeyWhy.TAKEN) from error
+    if not was_on:
+        entries.record(Action.SECOND_FACTOR_SET_UP, by, user)
     entries.record(Action.PASSKEY_ADDED, by, user)
-    tell(user, FactorChange.PASSKEY_ADDED, vault)
+    tell(user, FactorChange.PASSKEY_ADDED if was_on else FactorChange.PASSKEY_SET_UP, vault)
     db.session.commit()
-    return passkey
+    return AddedPasskey(passkey, codes)
 
 
 def rename(user: User, passkey: Passkey, name: str, by: Actor = ITSELF) -> None:
@@ -201,8 +218,24 @@ def rename(user: User, passkey: Passkey, name: str, by: Actor = ITSELF) -> None:
     db.session.commit()
 
 
-def remove(user: User, passkey: Passkey, vault: Vault, by: Actor = ITSELF) -> None:
-    """Delete one of a person's passkeys, and tell them by mail. Commits."""
+def is_only_way(user: User) -> bool:
+    """Is this person's one passkey all that the second step takes, recovery codes aside?"""
+    factor = second_factor.find(user.id)
+    return factor is not None and not factor.has_app and len(list_of(user)) == 1
+
+
+def remove(user: User, passkey: Passkey, vault: Vault, by: Actor = ITSELF, *, may_turn_off: bool = True) -> None:
+    """Delete one of a person's passkeys, and the second step with it if it was the only way. The person is told by mail.
+
+    Raises OnlyWayIn instead of turning the second step off, unless that is allowed. Commits.
+    """
+    user = lock(user.id)
+    if is_only_way(user):
+        if not may_turn_off:
+            db.session.rollback()
+            raise OnlyWayIn
+        second_factor.remove(user, vault, by)
+        return
     if change_rows(db.session, delete(Passkey).where(Passkey.id == passkey.id)):
         entries.record(Action.PASSKEY_REMOVED, by, user)
         tell(user, FactorChange.PASSKEY_REMOVED, vault)

@@ -1,6 +1,7 @@
 """The second step of a log-in: the six digits of an authenticator app (RFC 6238), or one of ten recovery codes.
 
-passkeys.py adds passkeys, which a person may use instead of a code.
+passkeys.py has passkeys, which a person may use instead of an app or beside it. The first of either kind comes with
+recovery codes.
 
 Each code counts once. Six digits are valid for half a minute before and after their own half minute, since clocks differ,
 and no longer valid once they, or later ones, were accepted. A recovery code has 39 bits, so it is stored as a hash under
@@ -91,8 +92,9 @@ def resume(user: User, sealed: str, vault: Vault) -> NewApp | None:
 
 
 def set_up(user: User, sealed: str, code: str, vault: Vault, by: Actor = ITSELF) -> list[str]:
-    """Require codes of this app from the next log-in on, instead of an earlier one's; return the recovery codes.
+    """Require codes of this app from the next log-in on, instead of an earlier one's; return the new recovery codes.
 
+    Where passkeys were the second step until now, their recovery codes go on working, and none are new.
     Raises InvalidFields (code). Commits.
     """
     app = resume(user, sealed, vault)
@@ -103,15 +105,31 @@ def set_up(user: User, sealed: str, code: str, vault: Vault, by: Actor = ITSELF)
         raise InvalidFields({"code": WRONG_CODE})
     user_id = user.id
     user = lock(user_id)
-    _delete_app(user_id)
-    factor = SecondFactor(user_id=user_id, public_id=new_public_id(), last_step=step)
+    codes: list[str] = []
+    factor = find(user_id)
+    if factor is None or factor.has_app:
+        _delete_app(user_id)
+        factor, codes = turn_on(user_id, vault)
     factor.seal(vault, "secret_sealed", app.secret)
-    codes = _add_codes(factor, vault)
-    db.session.add(factor)
+    factor.last_step = step
     entries.record(Action.SECOND_FACTOR_SET_UP, by, user)
-    tell(user, FactorChange.APP_SET_UP, vault)
+    tell(user, FactorChange.APP_SET_UP if codes else FactorChange.APP_ADDED, vault)
     db.session.commit()
     return codes
+
+
+def find(user_id: int) -> SecondFactor | None:
+    """Return the person's second step as the database has it now."""
+    found = select(SecondFactor).where(SecondFactor.user_id == user_id)
+    return db.session.scalar(found.execution_options(populate_existing=True))
+
+
+def turn_on(user_id: int, vault: Vault) -> tuple[SecondFactor, list[str]]:
+    """Add a second step without an app for a person who has none, in the caller's transaction; return it and the codes."""
+    factor = SecondFactor(user_id=user_id, public_id=new_public_id(), last_step=0)
+    codes = _add_codes(factor, vault)
+    db.session.add(factor)
+    return factor, codes
 
 
 def renew_codes(user: User, vault: Vault, by: Actor = ITSELF) -> list[str]:
@@ -181,7 +199,7 @@ def accept(user_id: int, typed: str, vault: Vault) -> Way | None:
     if factor is None:
         return None
     if code.isdecimal() and len(code) == 6:
-        return Way.APP if _accept_digits(factor, code, vault) else None
+        return Way.APP if factor.has_app and _accept_digits(factor, code, vault) else None
     if not _accept_recovery(factor, code, vault):
         return None
     mail_outbox.add(WaitingKind.LETTER, asdict(_recovery_letter(db.session.get_one(User, user_id))), vault)

@@ -1,4 +1,4 @@
-"""The second step of a person's log-in: an authenticator app, and recovery codes for the day that it is lost."""
+"""The second step of a person's log-in: an authenticator app, passkeys (passkey.py) or both, and recovery codes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ from asapp.models.columns import SealsColumns, new_public_id
 
 
 class SecondFactor(SealsColumns, Base):
-    """An authenticator app that was tried once; a person has one at most."""
+    """A person's second step is on: with an authenticator app that was tried once, or with passkeys alone."""
 
     __tablename__ = "second_factors"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), unique=True)
     public_id: Mapped[str] = mapped_column(String(36), unique=True, default=new_public_id)
-    secret_sealed: Mapped[str] = mapped_column(Text)  # base32, as the app has it
+    secret_sealed: Mapped[str | None] = mapped_column(Text)  # base32, as the app has it; None: there is no app
     recovery_key_sealed: Mapped[str] = mapped_column(Text)  # the hashes of the recovery codes are made with it
     last_step: Mapped[int] = mapped_column()  # of the last code that was accepted: none counts twice
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+
+    @property
+    def has_app(self) -> bool:
+        return self.secret_sealed is not None
 
 
 class RecoveryCode(Base):

@@ -81,6 +81,11 @@ class User(UserMixin, Base):  # type: ignore[misc]  # flask-login has no types
         return self.second_factor is not None
 
     @property
+    def has_app(self) -> bool:
+        """Does an authenticator app show codes for this person's log-in?"""
+        return self.second_factor is not None and self.second_factor.has_app
+
+    @property
     def has_integrations(self) -> bool:
         return self.partner is not None and self.partner.is_ready
 

@@ -43,6 +43,8 @@ OPEN_WITHOUT_SECOND_FACTOR = frozenset(
         "second_factor.ask_link",
         "second_factor.open_link",
         "second_factor.use_link",
+        "passkeys.ask_for_new",
+        "passkeys.add",
         "auth.confirm",
         "auth.try_confirm",
         "auth.logout",

@@ -165,4 +165,4 @@ def show_code(
     is_by_provider = half.id_token is not None
     has_passkeys = bool(passkeys.list_of(half.user))
     names = {"is_refused": is_refused, "by_recovery": by_recovery, "trouble": trouble, "has_passkeys": has_passkeys}
-    return render_template("auth/code.html", is_by_provider=is_by_provider, **names)
+    return render_template("auth/code.html", is_by_provider=is_by_provider, has_app=half.user.has_app, **names)

@@ -17,6 +17,7 @@ from asapp.core.forms import InvalidFields
 from asapp.web import login_session
 from asapp.web.access import actor, must_have_second_factor, must_prove_mailbox
 from asapp.web.current import config, person, queues, vault
+from asapp.web.devices import name_of
 from asapp.web.fresh import fresh_required
 from asapp.web.htmx import go_to
 from asapp.web.page_extensions import limiter
@@ -50,7 +51,12 @@ def set_up() -> ResponseReturnValue:
     except InvalidFields as refusal:
         app = second_factor.resume(user, sealed, vault()) or second_factor.begin(user, vault())
         return show_app(app, refusal.errors), 422
-    return show_codes(codes, is_new=True)
+    if not codes:
+        flash(
+            "Your app is set up. At your next log-in, use it or a passkey. Your recovery codes go on working.", "good"
+        )
+        return go_to(url_for("settings.security"))
+    return show_codes(codes, way="app")
 
 
 @blueprint.post("/link", endpoint="ask_link")
@@ -102,14 +108,16 @@ def turn_off() -> ResponseReturnValue:
     return go_to(url_for("settings.security"))
 
 
-def show_app(app: NewApp, errors: dict[str, str] | None = None) -> str:
+def show_app(app: NewApp, errors: dict[str, str] | None = None, trouble: str = "") -> str:
+    """trouble: why the browser's answer for a first passkey was refused."""
     picture = segno.make(app.uri, error="m").svg_inline(border=1, omitsize=True, svgclass=None, lineclass=None)
     drawn = Markup(picture)  # noqa: S704 - a drawing of ours
     is_demanded = must_have_second_factor(person()) and not person().has_second_factor
-    return render_template(
-        "second_factor/app.html", app=app, picture=drawn, errors=errors or {}, is_demanded=is_demanded
-    )
+    names = {"app": app, "picture": drawn, "errors": errors or {}, "is_demanded": is_demanded, "trouble": trouble}
+    passkey_name = name_of(request.user_agent.string)
+    return render_template("second_factor/app.html", passkey_name=passkey_name, **names)
 
 
-def show_codes(codes: list[str], is_new: bool = False) -> str:
-    return render_template("second_factor/codes.html", codes=codes, is_new=is_new)
+def show_codes(codes: list[str], way: str = "") -> str:
+    """way: what was set up with them, "app" or "passkey"."""
+    return render_template("second_factor/codes.html", codes=codes, way=way)

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from asapp.accounts import mailbox_proof
 from asapp.core.extensions import db
-from asapp.models import User
+from asapp.models import Passkey, User
 from tests.browser.conftest import OpenPage
 from tests.browser.house import BrowserHouse
 from tests.browser.looking import Htmx, follow, inspect
 from tests.conftest import make_config
-from tests.factories import PASSWORD, app_code, make_advisor, make_passkey, make_second_factor
+from tests.factories import PASSWORD, app_code, make_admin, make_advisor, make_passkey, make_second_factor
 
 pytestmark = pytest.mark.browser
 
@@ -61,6 +62,54 @@ def grow_old(page: Page, house: BrowserHouse, email: str) -> None:
     page.context.add_cookies([house.cookie_of(user_id, minutes_ago=16)])  # type: ignore[list-item]
 
 
+def count_uses(house: BrowserHouse, email: str, uses: int) -> int:
+    """Store so many uses of the person's passkey; return how many there were."""
+    with house.rows():
+        passkey = db.session.query(Passkey).join(User, User.id == Passkey.user_id).filter(User.email == email).one()
+        before, passkey.sign_count = passkey.sign_count, uses
+        db.session.commit()
+    return before
+
+
+def test_an_admin_sets_a_passkey_up_alone_and_keeps_it(named_house: BrowserHouse, open_page: OpenPage) -> None:
+    house, page = named_house, open_page(named_house, is_logged_in=False)
+    with house.rows():
+        ada = make_admin(has_second_factor=False)
+        email, link = ada.email, mailbox_proof.url_of(mailbox_proof.make_link(ada), house.url)
+    plug_in(page)
+    log_in(page, house, email)
+    page.goto(link)
+    follow(page, page.get_by_role("button", name="Go on"))
+    inspect(page, "second-step-choice")
+    follow(page, page.get_by_role("button", name="Use a passkey"))
+    expect(page.get_by_text("Your passkey is set up.")).to_be_visible()
+    expect(page.locator(".codes li")).to_have_count(10)
+    inspect(page, "second-step-codes-of-passkey")
+    page.get_by_label("I have kept these codes").check()
+    follow(page, page.get_by_role("button", name="Finish"))
+    expect(page.get_by_role("heading", level=1)).to_have_text("Firms")
+    follow(page, page.get_by_role("button", name="Log out", exact=True))
+    log_in(page, house, email)
+    expect(page.get_by_label("Six digits")).to_have_count(0)
+    inspect(page, "second-step-passkey-alone")
+    follow(page, page.get_by_role("button", name="Use a passkey"))
+    expect(page.get_by_role("heading", level=1)).to_have_text("Firms")
+    page.goto(f"{house.url}/settings/security")
+    inspect(page, "security-passkey-alone")
+    follow(page, page.get_by_role("link", name="Change…"))
+    expect(page.get_by_text("is your only second step, and admins need one")).to_be_visible()
+    expect(page.get_by_role("button", name="Remove this passkey")).to_have_count(0)
+    inspect(page, "passkey-change-only")
+    follow(page, page.get_by_role("link", name="an app"))
+    expect(page.get_by_role("heading", level=1)).to_have_text("Add an app")
+    inspect(page, "second-step-add-app")
+    grow_old(page, house, email)
+    page.goto(f"{house.url}/settings/second-factor")
+    inspect(page, "confirm-passkey-alone")
+    follow(page, page.get_by_role("button", name="Use your passkey"))
+    expect(page.get_by_role("heading", level=1)).to_have_text("Add an app")
+
+
 def test_a_passkey_does_instead_of_a_code(named_house: BrowserHouse, open_page: OpenPage) -> None:
     house, page = named_house, open_page(named_house, is_logged_in=False)
     email = make(house)
@@ -88,6 +137,11 @@ def test_a_passkey_does_instead_of_a_code(named_house: BrowserHouse, open_page: 
     page.goto(f"{house.url}/settings/security")
     follow(page, page.get_by_role("link", name="Change… Work laptop"))
     inspect(page, "confirm-passkey")
+    used = count_uses(house, email, 1000)  # as if a copy of it had been used
+    follow(page, page.get_by_role("button", name="Use your passkey"))
+    expect(page.locator(".notice.bad")).to_contain_text("Your passkey was not accepted. Nothing was changed.")
+    inspect(page, "confirm-passkey-refused")
+    count_uses(house, email, used)
     follow(page, page.get_by_role("button", name="Use your passkey"))
     expect(page.get_by_role("heading", level=1)).to_have_text("Change a passkey")
     inspect(page, "passkey-change")

@@ -44,7 +44,7 @@ def device(**how: object) -> PasskeyDevice:
 
 def add(user: User, made_by: PasskeyDevice, name: str = "Work laptop") -> Passkey:
     token, options = passkeys.ask_for_new(user, SITE)
-    return passkeys.add(user, name, PasskeyAnswer(token, made_by.make(options)), SITE, vault())
+    return passkeys.add(user, name, PasskeyAnswer(token, made_by.make(options)), SITE, vault()).passkey
 
 
 def ask(user: User) -> PasskeyQuestion:
