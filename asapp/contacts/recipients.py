@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64encode
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from hashlib import blake2b
+from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, exists, or_, select
+from sqlalchemy import ColumnElement, Engine, Integer, Select, and_, bindparam, exists, or_, select
 
 from asapp.contacts.addresses import HashRange, address_hash, address_key
 from asapp.contacts.lists import is_on
@@ -22,7 +24,7 @@ from asapp.contacts.status import contact_rows, is_active, reason_of
 from asapp.contacts.suppressions import find_reasons
 from asapp.contacts.unsubscribe_links import LinkMaker, link_key
 from asapp.core.bulk import in_chunks, rows_with_each
-from asapp.core.database import end_read, fetch_tuples
+from asapp.core.database import end_read, fetch_tuples, is_postgresql
 from asapp.core.extensions import db
 from asapp.core.vault import Vault
 from asapp.messages.senders import SenderReason
@@ -34,7 +36,7 @@ ROWS_TO_SPARE = 50  # in a page, for contacts that share an address
 ID_BYTES, ID_LENGTH = 16, 22
 TO_WHOLE_GROUPS, ENCODED_ID_LENGTH = bytes(2), 24  # base64 takes three bytes at a time, so many Ids are encoded at once
 
-Hashed = tuple[bytes, dict[str, Any]]  # (address hash, recipient)
+Recipient = dict[str, Any]
 
 COLUMNS = (
     Contact.id,
@@ -43,6 +45,7 @@ COLUMNS = (
     Contact.first_name,
     Contact.last_name,
     Contact.email,
+    Contact.changed_at,
     Contact.address_hash,
 )
 
@@ -60,7 +63,7 @@ class Audience(NamedTuple):
 class Recipients(NamedTuple):
     """A page of recipients. after: where the next page begins; None at the end."""
 
-    found: list[dict[str, Any]]
+    found: list[Recipient]
     after: bytes | None
 
 
@@ -115,14 +118,13 @@ def _end_of_piece(contact_list: ContactList) -> Select[Any]:
 
 
 def _active(contact_list: ContactList, now: datetime, asked_at: datetime | None) -> Select[Any]:
-    """Select those of a piece who may be written to, in order of their addresses, of one address the newest first."""
+    """Select those of a piece who may be written to, in order of their addresses."""
     user_id = contact_list.user_id
     piece = HashRange(bindparam("after"), bindparam("upto"))
     who = [contacts_of(user_id), is_on(contact_list), is_active(now, user_id, piece), ~is_held()]
     if asked_at is not None and contact_list.has_members:
         who.append(_was_asked_about(contact_list, asked_at))
-    order = (Contact.address_hash, Contact.changed_at.desc(), Contact.id.desc())
-    return contact_rows(*COLUMNS).where(piece.holds(Contact.address_hash), *who).order_by(*order)
+    return contact_rows(*COLUMNS).where(piece.holds(Contact.address_hash), *who).order_by(Contact.address_hash)
 
 
 def _was_asked_about(contact_list: ContactList, asked_at: datetime) -> ColumnElement[bool]:
@@ -137,47 +139,78 @@ def find_page(audience: Audience, limit: int, after: bytes) -> Recipients:
 
     after: what the page before has ended with; b"" for the first.
     """
-    page: list[Hashed] = []
-    for piece in _iter_pieces(audience, after, limit + ROWS_TO_SPARE):
-        page += piece
+    page: list[Recipient] = []
+    hashes: list[bytes] = []
+    for rows in _iter_pieces(audience, after, limit + ROWS_TO_SPARE):
+        page += _recipients_of(rows, audience)
+        hashes += dict.fromkeys([row[-1] for row in rows])
         if len(page) > limit:
             break
-    is_cut = len(page) > limit
-    return Recipients([each for _, each in page[:limit]], page[limit - 1][0] if is_cut else None)
+    return Recipients(page[:limit], hashes[limit - 1] if len(page) > limit else None)
 
 
-def iter_pieces(audience: Audience) -> Iterator[list[dict[str, Any]]]:
-    """Yield all recipients, many at a time. No transaction is open for longer than it takes to read a few thousand rows."""
-    for piece in _iter_pieces(audience, b"", ROWS_AT_ONCE):
-        yield [recipient for _, recipient in piece]
+def iter_recipients(audience: Audience) -> Iterator[Recipient]:
+    """Yield all recipients. No transaction is open for longer than it takes to read a few thousand rows."""
+    iter_pieces = _iter_pieces_ahead if is_postgresql(db.session) else _iter_pieces
+    for rows in iter_pieces(audience, b"", ROWS_AT_ONCE):
+        yield from _recipients_of(rows, audience)
 
 
-def _iter_pieces(audience: Audience, after: bytes, most: int) -> Iterator[list[Hashed]]:
-    """Yield recipients in pieces of so many contacts; all who share an address are in one.
-
-    For each piece it is asked first where it ends: with a LIMIT on the whole question PostgreSQL guesses how many contacts
-    pass a dozen conditions, and took minutes.
-    """
-    connection = db.session.connection
-    while upto := connection().scalar(audience.upto, {"after": after, "most": most}):
-        rows = fetch_tuples(db.session, audience.active, {"after": after, "upto": upto})
-        end_read(db.session)
-        yield _recipients_of(rows, audience)
-        after = upto
+def _iter_pieces(audience: Audience, after: bytes, most: int) -> Iterator[Sequence[Any]]:
+    """Yield the rows of so many contacts, those who may be written to; all who share an address are in one piece."""
+    engine = db.engine
     end_read(db.session)
+    while piece := _read_piece(engine, audience, after, most):
+        after, rows = piece
+        yield rows
 
 
-def _recipients_of(rows: Sequence[Any], audience: Audience) -> list[Hashed]:
-    """Return one recipient for each address. rows: in order of their addresses, of one address the newest first."""
+def _iter_pieces_ahead(audience: Audience, after: bytes, most: int) -> Iterator[Sequence[Any]]:
+    """Yield the same as _iter_pieces(), while another thread lets the server work on the next piece.
+
+    SQLite works in this process: two of its threads would only hinder each other.
+    """
+    engine = db.engine
+    end_read(db.session)
+    with ThreadPoolExecutor(1) as reader:
+        ahead = reader.submit(_read_piece, engine, audience, after, most)
+        while piece := ahead.result():
+            after, rows = piece
+            ahead = reader.submit(_read_piece, engine, audience, after, most)
+            yield rows
+
+
+def _read_piece(engine: Engine, audience: Audience, after: bytes, most: int) -> tuple[bytes, Sequence[Any]] | None:
+    """Return the hash that ends a piece, and its rows; None at the end.
+
+    It is asked first where the piece ends: with a LIMIT on the whole question PostgreSQL guesses how many contacts pass a dozen
+    conditions, and took minutes. Of those who share an address the newest is put first here: there are few, and no database has
+    to sort the others.
+    """
+    with engine.connect() as connection:
+        upto = connection.scalar(audience.upto, {"after": after, "most": most})
+        if upto is None:
+            return None
+        rows = fetch_tuples(connection, audience.active, {"after": after, "upto": upto})
+    if len({row[-1] for row in rows}) < len(rows):
+        rows.sort(key=lambda row: (row[-2], row[0]), reverse=True)
+        rows.sort(key=itemgetter(-1))
+    return upto, rows
+
+
+def _recipients_of(rows: Sequence[Any], audience: Audience) -> Iterator[Recipient]:
+    """Yield one recipient for each address. rows: a piece."""
     ids = public_ids_of([row[0] for row in rows], audience.id_key)
     urls = audience.links.urls([row[-1] for row in rows])
-    found: list[Hashed] = []
+    recipient: Recipient = {}
     before = b""
     for row, contact_id, url in zip(rows, ids, urls, strict=True):
-        _, salesforce_id, source, first_name, last_name, email, hashed = row
+        _, salesforce_id, source, first_name, last_name, email, _, hashed = row
         if hashed == before:
-            found[-1][1]["also"] += (contact_id,)
+            recipient["also"] += (contact_id,)
             continue
+        if recipient:
+            yield recipient
         before = hashed
         recipient = {
             "contact_id": contact_id,
@@ -189,8 +222,8 @@ def _recipients_of(rows: Sequence[Any], audience: Audience) -> list[Hashed]:
             "also": (),  # a list for each of thousands would keep the collector busy
             "unsubscribe_url": url,
         }
-        found.append((hashed, recipient))
-    return found
+    if recipient:
+        yield recipient
 
 
 def public_ids_of(contact_ids: Iterable[int], key: bytes) -> list[str]:
@@ -263,4 +296,5 @@ def _rows_of_addresses(user_id: int, hashes: list[bytes], now: datetime) -> list
     of_advisor = contact_rows(*columns, Contact.changed_at, Contact.id).where(contacts_of(user_id))
     found = rows_with_each(of_advisor, Contact.address_hash, hashes).c
     newest_first = (found.address_hash, found.changed_at.desc(), found.id.desc())
-    return fetch_tuples(db.session, select(found.address_hash, found.reason, found.is_held).order_by(*newest_first), {})
+    query = select(found.address_hash, found.reason, found.is_held).order_by(*newest_first)
+    return fetch_tuples(db.session.connection(), query, {})

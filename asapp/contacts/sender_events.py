@@ -110,6 +110,8 @@ def _as_happened(told: Told, user: User, keys: dict[int, bytes]) -> Happened:
 def clean_detail(detail: str, email: str) -> str:
     """Return a sender's text on one line of at most WORDS_MAX visible characters, without the address itself."""
     line = clean_line(detail[:DETAIL_READ])
+    if not line:  # as of nearly all but bounces
+        return ""
     return re.sub(re.escape(email.strip()), "this address", line, flags=re.IGNORECASE)[:WORDS_MAX].rstrip()
 
 

@@ -49,9 +49,8 @@ def reason_of(now: datetime, user_id: int | None = None) -> ColumnElement[str | 
     return case(
         (Contact.departed.is_not(None), Contact.departed),
         (Contact.hidden_at.is_not(None), literal(Reason.HIDDEN_HERE.value)),
-        (is_suppressed_as(Reason.UNSUBSCRIBED, user_id), literal(Reason.UNSUBSCRIBED.value)),
-        (is_suppressed_as(Reason.COMPLAINED, user_id), literal(Reason.COMPLAINED.value)),
-        (or_(is_suppressed_as(Reason.BOUNCED, user_id), is_skipped_as_bounced()), literal(Reason.BOUNCED.value)),
+        (is_suppressed(user_id), _suppressed_as(user_id)),
+        (is_skipped_as_bounced(), literal(Reason.BOUNCED.value)),
         (Contact.opted_out, literal(Reason.OPTED_OUT.value)),
         (is_address_blocked(user_id), literal(Reason.TWIN_OPTED_OUT.value)),
         (
@@ -60,6 +59,15 @@ def reason_of(now: datetime, user_id: int | None = None) -> ColumnElement[str | 
         ),
         (opt_outs_unknown(now, user_id), literal(Reason.OPT_OUT_UNKNOWN.value)),
         else_=null(),
+    )
+
+
+def _suppressed_as(user_id: int | None) -> ColumnElement[str]:
+    """Return the reason of a contact whose address is suppressed. (Most are not: so this is asked about few.)"""
+    return case(
+        (is_suppressed_as(Reason.UNSUBSCRIBED, user_id), literal(Reason.UNSUBSCRIBED.value)),
+        (is_suppressed_as(Reason.COMPLAINED, user_id), literal(Reason.COMPLAINED.value)),
+        else_=literal(Reason.BOUNCED.value),
     )
 
 

@@ -211,9 +211,9 @@ def change_rows_returning(session: AnySession, statement: Any) -> Sequence[Any]:
     return session.scalars(statement, execution_options=UNSYNCHRONIZED).all()
 
 
-def fetch_tuples(session: AnySession, query: Any, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+def fetch_tuples(connection: Connection, query: Any, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Return all rows as the driver gives them, which for thousands of rows costs half. No column may need a conversion."""
-    result = session.connection().execute(query, parameters)
+    result = connection.execute(query, parameters)
     rows: list[tuple[Any, ...]] = list(result.cursor.fetchall())
     result.close()
     return rows

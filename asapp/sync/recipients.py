@@ -60,7 +60,7 @@ def find_to_check(run_id: int, connection: Connection) -> RecipientsToCheck | No
     lists = db.session.scalars(select(ContactList).where(ContactList.id.in_({send.list_id for send in sends})))
     on_them = or_(*(is_on(each, or_deleted_here=True) for each in lists))
     rows = fetch_tuples(
-        db.session,
+        db.session.connection(),
         contact_rows(Contact.source, Contact.salesforce_id, Contact.email, Contact.opted_out)
         .where(
             or_(Contact.connection_id == connection.id, Contact.followed_by_id == connection.id),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from itertools import chain, count
+from itertools import count
 from typing import Any
 
 import pytest
@@ -94,7 +94,7 @@ class SendingOffice(Office):
         contact_list = db.session.get_one(ContactList, self.reload(send).list_id)
         vault, asked_at = org_access().vault, self.reload(send).asked_at
         audience = recipients.prepare(contact_list, utcnow(), vault, "http://asapp.example", asked_at)
-        return sorted(each["email"] for each in chain.from_iterable(recipients.iter_pieces(audience)))
+        return sorted(each["email"] for each in recipients.iter_recipients(audience))
 
     def let_send_age(self, send: Send, by: timedelta) -> None:
         send.deadline_at -= by
@@ -367,7 +367,7 @@ def test_many_recipients_are_asked_about_side_by_side(office: SendingOffice) -> 
     assert run.api_calls <= 8
     contact_list = office.list_of_contacts()
     audience = recipients.prepare(contact_list, utcnow(), org_access().vault, "http://asapp.example")
-    assert sum(1 for _ in chain.from_iterable(recipients.iter_pieces(audience))) == 4499
+    assert sum(1 for _ in recipients.iter_recipients(audience)) == 4499
 
 
 def test_open_leads_are_asked_about_by_id_too(synced: SendingOffice) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
-from itertools import chain
 from pathlib import Path
 from threading import Event
 
@@ -108,7 +107,7 @@ class MailRoom(Office):
         """The first of all people, so many, have opted out."""
         contact_list = db.session.get_one(ContactList, self.send(send_id).list_id)
         audience = recipients.prepare(contact_list, utcnow(), org_access().vault, "http://asapp.example")
-        found = list(chain.from_iterable(recipients.iter_pieces(audience)))
+        found = list(recipients.iter_recipients(audience))
         assert {each["salesforce_id"] for each in found} == set(self.ids[opted_out:])
         active = select(func.count()).select_from(SyncRun).where(SyncRun.status.in_(("queued", "running")))
         wait_for(lambda: (db.session.rollback(), db.session.scalar(active))[1] == 0, "for the runs to end")

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import chain
 from typing import Any
 
 import pytest
@@ -150,9 +149,7 @@ class MailLife(PeopleLife):
         db.session.rollback()
         for each in db.session.scalars(select(ContactList).where(ContactList.user_id == self.user_id)).all():
             audience = recipients.prepare(each, utcnow(), self.vault, "http://asapp.example")
-            yield from (
-                recipient["email"].lower() for recipient in chain.from_iterable(recipients.iter_pieces(audience))
-            )
+            yield from (recipient["email"].lower() for recipient in recipients.iter_recipients(audience))
 
     def wrong(self) -> Iterator[str]:
         written_to = set(self.recipients())

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
+from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
@@ -18,7 +19,6 @@ from werkzeug.exceptions import BadRequest
 from asapp.contacts import recipients, sender_events
 from asapp.contacts.recipients import Audience
 from asapp.contacts.sender_events import EventType, Taken, Told
-from asapp.core.bulk import in_chunks
 from asapp.core.clock import utcnow
 from asapp.core.database import reading
 from asapp.core.forms import clean_line
@@ -268,9 +268,11 @@ def answer_recipients(audience: Audience, as_of: datetime | None, query: dict[st
 
 def as_lines(audience: Audience) -> Iterator[bytes]:
     """Yield many lines at a time: one short write for each would cost more than everything else."""
-    for piece in recipients.iter_pieces(audience):
-        for some in in_chunks(piece, LINES_AT_ONCE):
-            yield b"".join([orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in some])
+    found = recipients.iter_recipients(audience)
+    while lines := b"".join(
+        [orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in islice(found, LINES_AT_ONCE)]
+    ):
+        yield lines
 
 
 # ---- Sends
