@@ -39,14 +39,15 @@ os.environ["PROMETHEUS_MULTIPROC_DIR"] = _figures
 
 
 def post_worker_init(worker: Any) -> None:
-    """Watch over the tick, and warn of what is set wrong.
+    """Watch over the tick, and warn of what is set wrong; where asapp is served, and not a page to compare it with.
 
     What is loaded by now stays, as in worker.py: collecting garbage need not look at it.
     """
     from asapp.health import watch  # the application is loaded in the workers, not before
 
-    watch.warn_of_settings(worker.wsgi)
-    watch.start(worker.wsgi)
+    if "asapp.config" in worker.wsgi.extensions:
+        watch.warn_of_settings(worker.wsgi)
+        watch.start(worker.wsgi)
     gc.freeze()
 
 
