@@ -113,6 +113,7 @@ ACCESS = {
                 "advisors.ask_erase",
                 "advisors.edit",
                 "advisors.erase",
+                "advisors.send_password_link",
                 "audit.ask_erase",
                 "audit.erase",
                 "advisors.ask_move",

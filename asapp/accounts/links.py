@@ -69,6 +69,18 @@ def request_reset(email: str, origin: Origin, vault: Vault, enqueue: mail_outbox
     enqueue()
 
 
+def send_reset(
+    user: User, admin_name: str, public_url: str, vault: Vault, enqueue: mail_outbox.Enqueue, by: Actor = ITSELF
+) -> None:
+    """Mail a person a link for a new password, as an admin wants it; the password of before works until then. Commits."""
+    url = f"{public_url}/password/{add_link(user.id, PasswordLinkKind.RESET)}"
+    letter = mail.write(user.email, RESET_SUBJECT, "password_link", name=user.name, admin=admin_name, url=url)
+    mail_outbox.add(WaitingKind.LETTER, asdict(letter), vault, LIFETIMES[PasswordLinkKind.RESET])
+    entries.record(Action.PASSWORD_LINK_SENT, by, user)
+    db.session.commit()
+    enqueue()
+
+
 def answer_resets(vault: Vault, public_url: str) -> None:
     """Turn each request into a mail with a link, or delete it if no mail is due. Commits."""
     waiting = select(WaitingMail).where(WaitingMail.kind == WaitingKind.RESET).order_by(WaitingMail.id).limit(1)

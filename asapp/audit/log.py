@@ -28,6 +28,7 @@ WORDS = {
     Action.LOGIN_REFUSED: "Could not log in",
     Action.SESSIONS_ENDED: "Logged other devices out",
     Action.PASSWORD_CHANGED: "Changed a password",
+    Action.PASSWORD_LINK_SENT: "Sent a link for a new password",
     Action.SECOND_FACTOR_SET_UP: "Set up a second step",
     Action.SECOND_FACTOR_REMOVED: "Turned the second step off",
     Action.SECOND_FACTOR_RESET: "Reset another person's second step",

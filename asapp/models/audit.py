@@ -34,6 +34,7 @@ class Action(StrEnum):
     LOGIN_REFUSED = "login_refused"
     SESSIONS_ENDED = "sessions_ended"
     PASSWORD_CHANGED = "password_changed"  # noqa: S105
+    PASSWORD_LINK_SENT = "password_link_sent"  # noqa: S105
     SECOND_FACTOR_SET_UP = "second_factor_set_up"
     SECOND_FACTOR_REMOVED = "second_factor_removed"
     SECOND_FACTOR_RESET = "second_factor_reset"

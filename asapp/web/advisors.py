@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, abort, flash, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from asapp.accounts import advisors, email_links
+from asapp.accounts import advisors, email_links, links, provider_log_in
 from asapp.accounts.form_fields import MoveForm, PersonForm
 from asapp.connections import connections
 from asapp.core import mail
@@ -14,7 +14,7 @@ from asapp.models import Partner, User
 from asapp.partners import erasure, partners
 from asapp.web.access import actor, admin_required
 from asapp.web.admins import reset_and_tell
-from asapp.web.current import config, org_access, post_later
+from asapp.web.current import config, org_access, person, post_later, queues, vault
 from asapp.web.fresh import fresh_required
 from asapp.web.htmx import go_to
 from asapp.web.partners import get_partner, show_link
@@ -89,6 +89,18 @@ def let_back_in(slug: str, number: str) -> ResponseReturnValue:
 @fresh_required
 def reset_second_step(slug: str, number: str) -> ResponseReturnValue:
     reset_and_tell(get_advisor(slug, number))
+    return go_to(url_for("advisors.index", slug=slug))
+
+
+@blueprint.post("/<number>/password-link", endpoint="send_password_link")
+@admin_required
+def send_password_link(slug: str, number: str) -> ResponseReturnValue:
+    """Mail the advisor a link for a new password. The admin doesn't see it: it is as good as the password."""
+    user = get_active(slug, number)
+    if not takes_password_link(user):
+        abort(404)
+    links.send_reset(user, person().name, config().public_url, vault(), queues().enqueue_letters, actor())
+    flash(f"A link for a new password is on its way to {user.email}. It works once, for an hour.", "good")
     return go_to(url_for("advisors.index", slug=slug))
 
 
@@ -168,8 +180,14 @@ def get_active(slug: str, number: str) -> User:
     return user if user.is_active else abort(404)
 
 
+def takes_password_link(user: User) -> bool:
+    """Does this person log in with a password that was set before? Who was invited gets another invitation instead."""
+    return user.invited_at is None and provider_log_in.may_use_password(user, config())
+
+
 def show_edit(partner: Partner, user: User, form: PersonForm) -> str:
-    return render_template("partners/edit_advisor.html", partner=partner, user=user, form=form)
+    names = {"partner": partner, "user": user, "form": form, "takes_password_link": takes_password_link(user)}
+    return render_template("partners/edit_advisor.html", **names)
 
 
 def get_deactivated(slug: str, number: str) -> User:

@@ -331,3 +331,26 @@ def test_an_admin_changes_a_name_at_once_and_an_address_when_it_is_confirmed(
     send_waiting_mails()
     assert sorted(letter.to[0] for letter in outbox) == sorted([before, "roy@example.com"])
     assert nobody.post(found[0]).status_code == 410  # it counts once
+
+
+def test_an_admin_has_a_link_for_a_new_password_mailed(
+    client: FlaskClient, ada: User, partner: Partner, outbox: list[Any], nobody: FlaskClient
+) -> None:
+    bob = make_advisor(partner, "Bob Tanner", email="bob@northgate.example")
+    path = f"{LIST}/{bob.id}"
+    assert "Send a link for a new password" in client.get(f"{path}/edit").text
+    page = client.get(client.post(f"{path}/password-link").location).text
+    assert "on its way to bob@northgate.example" in page
+    send_waiting_mails()
+    (letter,) = outbox
+    assert letter.to == ["bob@northgate.example"]
+    assert f"{ada.name} of AdvisorStream sends you this link" in letter.body
+    found = re.search(r"/password/\S+", letter.body)
+    assert found
+    assert found[0] not in page, "it is not the admin's"
+    assert nobody.post("/login", data={"email": bob.email, "password": PASSWORD}).status_code == 303
+    assert nobody.post(found[0], data={"new": NEW}).status_code == 303
+    assert nobody.post(found[0], data={"new": NEW}).status_code == 410
+    invite(client)
+    assert "Send a link for a new password" not in client.get(f"{LIST}/{alice().id}/edit").text
+    assert client.post(f"{LIST}/{alice().id}/password-link").status_code == 404

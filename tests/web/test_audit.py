@@ -102,6 +102,7 @@ ACTS: list[Act] = [
     ("ada", firm("/setup-link/revoke"), form(), Action.SETUP_LINK_REVOKED),
     ("ada", firm("/advisors"), form(name="New", email="new@x.example"), Action.PERSON_CREATED),
     ("ada", firm("/advisors"), form(name="New", email="new@x.example"), Action.INVITED),
+    ("ada", bobs("password-link"), form(), Action.PASSWORD_LINK_SENT),
     ("ada", bobs("deactivate"), form(), Action.DEACTIVATED),
     ("ada", bobs("deactivate"), form(), Action.DISCONNECTED),
     ("ada", bobs("let-back-in"), form(), Action.LET_BACK_IN),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import oidc_provider_mock
@@ -17,8 +18,8 @@ from sqlalchemy import select
 from werkzeug import Response
 from werkzeug.test import TestResponse
 
-from asapp.accounts import advisors, provider_log_in
-from asapp.accounts.identity_provider import ProviderClient
+from asapp.accounts import advisors, identity_provider, provider_log_in
+from asapp.accounts.identity_provider import AT_ONCE, NotLetIn, ProviderClient
 from asapp.core.extensions import db
 from asapp.messages.log_in import WORDS, LogInWhy
 from asapp.models import Action, AuditEntry, ProviderIdentity, User
@@ -26,6 +27,7 @@ from asapp.web.login_session import ID_TOKEN_MAX
 from asapp.web.provider import KEY, WITHIN_S
 from config import Config, IdentityProvider
 from devtools.servers import RedisServer
+from devtools.waiting import wait_for
 from tests.conftest import PUBLIC_URL, make_config
 from tests.factories import PASSWORD, app_code, log_in, make_admin, make_advisor, make_partner
 from tests.identity_providers import CLIENT_ID, CLIENT_SECRET, LyingProvider, Slowness, new_key, running_provider
@@ -301,6 +303,27 @@ def test_new_keys_are_read_when_a_token_needs_them(client: FlaskClient, provider
 
 
 # ---- A provider that is away, slow or refuses
+
+
+def test_four_at_once_wait_for_a_provider_that_hangs_and_the_fifth_is_told(
+    provider: LyingProvider, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identity_provider, "LONGEST_WAIT_S", 0.05)
+    known_as, slow = config.identity_provider, Slowness()
+    assert known_as
+    ours = ProviderClient(known_as, f"{PUBLIC_URL}{CALLBACK}")
+    provider.answers = {"/.well-known/openid-configuration": slow}
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        waiting = [threads.submit(ours.begin) for _ in range(AT_ONCE)]
+        wait_for(lambda: len(provider.asked) == AT_ONCE, "for the calls")
+        with pytest.raises(NotLetIn) as fifth:
+            ours.begin()
+        assert fifth.value.why is LogInWhy.AWAY
+        assert len(provider.asked) == AT_ONCE == 4, "it was not asked"
+        slow.end()
+        assert all(isinstance(each.exception(), NotLetIn) for each in waiting)
+    provider.answers = {}
+    assert ours.begin()[0].startswith(provider.issuer)
 
 
 def test_a_provider_that_is_away_or_slow_is_given_up_soon_and_used_when_it_is_back(
