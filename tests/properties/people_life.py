@@ -611,8 +611,8 @@ class PeopleLife:
 
     def _reconnect(self, deed: Deed) -> None:
         """Connect again as the same Salesforce user."""
-        connection = db.session.get_one(Connection, self.connection_id)
-        if not connection.is_disconnected:
+        advisor = db.session.get_one(User, self.user_id)
+        if connections.find_current(advisor) is not None:
             return
         tokens = self.org.issue_tokens(self.user, KEY)
         grant = Grant(
@@ -624,7 +624,5 @@ class PeopleLife:
             "api id refresh_token",
         )
         who = Identity("amara@northgate.example", "Amara Okafor", "Northgate Wealth")
-        advisor = db.session.get_one(User, self.user_id)
-        access = org_access()
-        connections.put_grant(advisor, connection.partner_id, grant, who, access)
+        connections.put_grant(advisor, advisor.partner_id or 0, grant, who, org_access())
         db.session.commit()

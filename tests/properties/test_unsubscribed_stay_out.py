@@ -1,9 +1,9 @@
 """People who unsubscribed are no recipients until they opt in again, whatever happens and in whatever order.
 
 The stories are those of people_life.py, with unsubscribes on the page and by one click, for one advisor or the whole firm,
-undone or not, and with events of the mail engine: now, late, twice, in the future. The memory below knows who asked for what
-and when, and imports no rule. After each step the recipients of every list are compared with it.
-`pytest tests/properties -k unsubscribed --hypothesis-profile=long` runs 500 stories.
+undone or not, with events of the mail engine: now, late, twice, in the future, and with an advisor who moves to another firm
+and back. The memory below knows who asked for what and when, and imports no rule. After each step the recipients of every list
+are compared with it. `pytest tests/properties -k unsubscribed --hypothesis-profile=long` runs 500 stories on each database.
 """
 
 from __future__ import annotations
@@ -19,15 +19,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from asapp.accounts import advisors
+from asapp.connections import connections
 from asapp.contacts import recipients, sender_events, suppressions
 from asapp.contacts.addresses import address_hash, address_key
 from asapp.contacts.sender_events import EventType, Told
 from asapp.contacts.suppressions import Address
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
-from asapp.models import ContactList, Partner, SuppressionSource, User
+from asapp.models import Connection, ContactList, Partner, SuppressionSource, SyncRun, User
 from asapp.writeback import unsubscribing
 from orgsim import Running
+from tests.factories import make_partner, org_access
 from tests.mail_links import record
 from tests.properties.people_life import (
     AFTER_A_DAY,
@@ -43,8 +46,10 @@ from tests.properties.people_life import (
     PeopleLife,
     Quiet,
     Step,
+    StoredPeople,
     Sync,
 )
+from tests.syncing import KEY, SECRET
 
 IS_LONG = settings.get_current_profile_name() == "long"
 STORIES = 500 if IS_LONG else 8
@@ -52,11 +57,14 @@ OF_MAIL = (
     *("unsubscribe", "unsubscribe", "unsubscribe_from_firm", "one_click", "undo"),
     *("event", "event", "late_event", "event_twice", "event_in_the_future", "complaint"),
 )
+OF_THE_ADVISOR = ("move", "move_back")
 AGES_AGO = timedelta(days=30)
 
 numbers = st.integers(0, 11)
 people = st.integers(0, 15)
-deeds = st.builds(Deed, st.sampled_from([*IN_THE_ORG, *HERE]) | st.sampled_from(OF_MAIL), numbers, people)
+deeds = st.builds(
+    Deed, st.sampled_from([*IN_THE_ORG, *HERE]) | st.sampled_from([*OF_MAIL, *OF_THE_ADVISOR]), numbers, people
+)
 meanwhile = st.lists(st.builds(DeedAtCall, st.integers(1, 6), deeds), max_size=2).map(tuple)
 syncs = st.builds(Sync, st.sampled_from([ORDINARY, ORDINARY, AFTER_A_DAY, IN_TROUBLE]), meanwhile, numbers)
 steps = deeds | deeds | deeds | syncs | st.builds(Deliver, st.booleans(), meanwhile)
@@ -71,6 +79,7 @@ class Said:
 
     stops: list[tuple[datetime, bool]] = field(default_factory=list)  # and could it be undone on the page?
     opted_in_at: datetime | None = None
+    links: set[Address] = field(default_factory=set)  # that unsubscribed; of each firm one
 
     @property
     def is_stopped(self) -> bool:
@@ -85,6 +94,46 @@ class MailLife(PeopleLife):
         super().__init__(app)
         self.said: dict[str, Said] = {address: Said() for address in (*POOL, *NEWCOMERS)}
         self._events = 0
+        self._has_moved = False
+        self._first_firm = self.office.connection.partner_id
+
+    # The advisor
+
+    def _move(self, deed: Deed) -> None:
+        self._move_to(make_partner("Fjord Advisors", self.running.url, key=KEY, secret=SECRET).id, deed)
+
+    def _move_back(self, deed: Deed) -> None:
+        if self._has_moved:
+            self._move_to(self._first_firm, deed)
+
+    def _move_to(self, partner_id: int, deed: Deed) -> None:
+        advisor = db.session.get_one(User, self.user_id)
+        if advisor.partner_id != partner_id:
+            self._has_moved = self._was_disturbed = True
+            advisors.move(advisor, db.session.get_one(Partner, partner_id), deed.one % 2 == 0, org_access())
+            self._reconnect(deed)
+
+    def _reconnect(self, deed: Deed) -> None:
+        super()._reconnect(deed)
+        connection = connections.find_current(db.session.get_one(User, self.user_id))
+        assert connection
+        self.connection_id = connection.id
+
+    def take(self, step: Step) -> StoredPeople:
+        self._find_connection()
+        return super().take(step)
+
+    def sync(self, step: Sync) -> SyncRun:
+        self._find_connection()
+        return super().sync(step)
+
+    def deliver(self, step: Deliver) -> None:
+        self._find_connection()
+        super().deliver(step)
+
+    def _find_connection(self) -> None:
+        db.session.rollback()
+        self.office.connection = db.session.get_one(Connection, self.connection_id)
 
     # What people ask for
 
@@ -97,8 +146,10 @@ class MailLife(PeopleLife):
         self, deed: Deed, source: SuppressionSource = SuppressionSource.PAGE, *, firm: bool = False
     ) -> None:
         address = self._address(deed)
-        unsubscribing.unsubscribe(self.address(address), source, whole_firm=firm, vault=self.vault)
+        link = self.address(address)
+        unsubscribing.unsubscribe(link, source, whole_firm=firm, vault=self.vault)
         self.said[address].stops.append((utcnow(), True))
+        self.said[address].links.add(link)
 
     def _unsubscribe_from_firm(self, deed: Deed) -> None:
         self._unsubscribe(deed, firm=True)
@@ -107,9 +158,10 @@ class MailLife(PeopleLife):
         self._unsubscribe(deed, SuppressionSource.ONE_CLICK)
 
     def _undo(self, deed: Deed) -> None:
-        address = self._address(deed)
-        suppressions.undo_unsubscribe(self.address(address), self.vault)
-        said = self.said[address]
+        """Press Undo on the page of each link that was used."""
+        said = self.said[self._address(deed)]
+        for link in said.links:
+            suppressions.undo_unsubscribe(link, self.vault)
         said.stops = [stop for stop in said.stops if not stop[1]]
 
     def _event(self, deed: Deed, at: datetime | None = None, times: int = 1, kind: str = "unsubscribed") -> None:
@@ -160,7 +212,8 @@ class MailLife(PeopleLife):
         for address, said in self.said.items():
             if said.is_stopped and (address in written_to or reasons[address] is None):
                 yield f"{address} said {said} and is written to"
-            if not said.is_stopped and reasons[address] in ("unsubscribed", "complained"):
+            # At another firm an earlier unsubscribe may count longer than it has to, never shorter.
+            if not said.is_stopped and not self._has_moved and reasons[address] in ("unsubscribed", "complained"):
                 yield f"{address} said {said} and counts as {reasons[address]}"
             if (address in written_to) and reasons[address] is not None:
                 yield f"{address} is a recipient, and may not be written to: {reasons[address]}"
