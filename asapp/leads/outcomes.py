@@ -2,7 +2,7 @@
 deleted.
 
 Everything here joins the caller's transaction. A lead is tied to a Salesforce contact once: its own contact hands its
-lists to that one and is deleted.
+lists and history to that one and is deleted.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def find_target(lead: Lead) -> Contact | None:
 
 
 def tie(lead: Lead, target: Contact) -> None:
-    """Let the Salesforce contact stand for this person; the lead's own contact hands over its lists and is deleted."""
+    """Let the Salesforce contact stand for this person; the lead's own contact hands over lists and history and is deleted."""
     own = db.session.get(Contact, lead.contact_id) if lead.contact_id else None
     target.is_lead = True
     lead.contact_id = target.id
@@ -182,6 +182,7 @@ def tie(lead: Lead, target: Contact) -> None:
         if was_deleted_here and target.hidden_at is None:
             target.hidden_at = own.hidden_at  # the advisor had deleted this person here
         hand_over_lists(own, target)
+        hand_over_history(own, target)
         db.session.flush()
         db.session.delete(own)
     db.session.flush()

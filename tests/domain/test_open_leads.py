@@ -10,12 +10,12 @@ from flask import Flask, current_app
 from sqlalchemy import select
 
 from asapp.connections.live_questions import way_to_ask
-from asapp.contacts import lists, removal, why
+from asapp.contacts import lists, removal, suppressions, why
 from asapp.contacts.status import contact_rows, reason_of
 from asapp.contacts.suppressions import Address, Happened
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
-from asapp.leads import decisions
+from asapp.leads import consent, decisions
 from asapp.messages.contacts import Answer
 from asapp.models import (
     BlockedAddress,
@@ -25,6 +25,7 @@ from asapp.models import (
     LedgerEntry,
     OptOutWrite,
     Partner,
+    RunChange,
     RunStatus,
     SuppressionSource,
     SuppressionStep,
@@ -68,6 +69,28 @@ def of_leads(office: Office) -> dict[str, str | None]:
 
 def own_list(office: Office, salesforce_id: str, name: str = "Newsletter") -> Any:
     return office.put_on_list(salesforce_id, name)
+
+
+def complain(office: Office, event_id: str, words: str = "") -> None:
+    """Let Ewa complain to the sender."""
+    address = Address(office.connection.partner_id, office.advisor.id, office.hash("ewa@lead.example"))
+    step, source = SuppressionStep.COMPLAINED, SuppressionSource.SENDER
+    record([Happened(address, step, source, utcnow(), event_id, words=words)])
+
+
+def changes_of(contact: Contact) -> list[tuple[int, str, str | None, dict[str, str | None] | None]]:
+    """Return (run, kind, reason, new values) of what syncs changed about a contact, oldest first."""
+    about = select(RunChange).where(RunChange.contact_id == contact.id).order_by(RunChange.id)
+    return [(each.run_id, each.kind, each.reason, each.new or None) for each in db.session.scalars(about)]
+
+
+def words_about(contact: Contact) -> list[str]:
+    return list(suppressions.words_of(contact).values())
+
+
+def consents_of(contact: Contact) -> list[tuple[str, str]]:
+    moments = consent.history_of_contact(contact.user_id, contact.id)
+    return [(each.event.kind, each.event.source) for each in moments]
 
 
 def test_own_open_leads_come_in_with_the_contacts(office: Office) -> None:
@@ -242,14 +265,44 @@ def test_a_person_erased_as_a_lead_stays_erased_as_a_contact(office: Office) -> 
 def test_an_unsubscribe_of_a_lead_holds_for_the_contact_that_it_became(office: Office) -> None:
     lead = add_lead(office)
     office.sync()
-    row = contacts_here(office.connection)[0]
-    address = Address(office.connection.partner_id, office.advisor.id, row.address_hash or b"")
-    told = Happened(address, SuppressionStep.COMPLAINED, SuppressionSource.SENDER, utcnow(), "e1", words="too many")
-    record([told])
+    complain(office, "e1")
     assert of_leads(office) == {lead: "complained"}
     contact = office.org.convert_lead(lead)
     office.sync()
     assert reasons_here(office.connection) == {contact: "complained"}
+
+
+def test_the_history_of_a_lead_is_that_of_the_contact_that_it_became(office: Office) -> None:
+    lead = add_lead(office)
+    office.sync()
+    office.org.clock.advance(3600)
+    office.org.update_lead(lead, last_name="Kowalska")
+    renamed = office.sync()
+    complain(office, "e1", "too many")
+    contact = office.org.convert_lead(lead)
+    converted = office.sync()
+    (row,) = contacts_here(office.connection)
+    changes = [(renamed.id, "updated", None, {"last_name": "Kowalska"}), (converted.id, "updated", "converted", None)]
+    assert (row.salesforce_id, changes_of(row), words_about(row)) == (contact, changes, ["too many"])
+    office.sync()
+    assert (changes_of(row), words_about(row)) == (changes, ["too many"])
+
+
+def test_the_history_of_a_sign_up_is_that_of_the_contact_that_its_lead_became(app: Flask, org: Running) -> None:
+    office = PostOffice(org)
+    bring_in(office)
+    someone_signs_up(office.advisor, email="ewa@lead.example")
+    office.deliver()
+    office.add(email="ewa@lead.example", opted_out=True)
+    twinned = office.sync()
+    complain(office, "e1", "too many")
+    (before,) = db.session.scalars(select(Contact)).all()
+    consented = consents_of(before)
+    contact = office.org.convert_lead(office.lead("ewa@lead.example").salesforce_id)
+    office.sync()
+    (row,) = contacts_here(office.connection)
+    assert (row.salesforce_id, words_about(row), consents_of(row)) == (contact, ["too many"], consented)
+    assert (twinned.id, "also", "twin_opted_out", None) in changes_of(row)
 
 
 def test_a_manual_contact_is_adopted(office: Office) -> None:
