@@ -19,6 +19,7 @@ from asapp.contacts.status import (
     contact_rows,
     count_active,
     is_active,
+    is_firm_disabled,
     is_not_read,
     is_only_out_of_sight,
     is_shown,
@@ -122,6 +123,7 @@ class ContactLine(NamedTuple):
     waits_for_review: bool = False  # a sign-up that waits for the advisor's review
     is_only_out_of_sight: bool = False  # Salesforce no longer shows this contact alone
     is_not_read: bool = False  # an open Lead of a firm that doesn't bring them in
+    is_firm_disabled: bool = False
     arrived_in: int | None = None  # the run that brought it, if that is still here; find_contact() alone asks
 
     @property
@@ -141,6 +143,7 @@ class ContactLine(NamedTuple):
             self.is_not_read,
             self.contact.is_converted,
             self.contact.consent_hidden,
+            self.is_firm_disabled,
         )
 
     @property
@@ -306,6 +309,7 @@ def _line_rows(now: datetime) -> Select[Any]:
         waits_for_review().label("waits_for_review"),
         is_only_out_of_sight(now).label("is_only_out_of_sight"),
         is_not_read().label("is_not_read"),
+        is_firm_disabled().label("is_firm_disabled"),
         *system_list_columns(),
     )
 
@@ -325,6 +329,7 @@ def _lines(user_id: int, rows: Sequence[Any]) -> list[ContactLine]:
             bool(row.waits_for_review),
             bool(row.is_only_out_of_sight),
             bool(row.is_not_read),
+            bool(row.is_firm_disabled),
         )
         for row in rows
     ]

@@ -2,9 +2,9 @@
 
 A contact is active if no reason speaks against it. Of several reasons the first is given: it left Salesforce (deleted,
 merged, reassigned, gone), the advisor deleted it here, the person unsubscribed or complained, mail to its address bounced
-(as the sender or Salesforce reports), it opted out in Salesforce, another record with its address opted out, its
-connection was disconnected, or its opt-out is not known any more. None of this is stored: pages, export, counts and the
-sync use the expressions below, which need Connection outer-joined to Contact.
+(as the sender or Salesforce reports), it opted out in Salesforce, another record with its address opted out, its connection
+was disconnected or the firm disabled, or its opt-out is not known any more. None of this is stored: pages, export, counts and
+the sync use the expressions below, which need Connection outer-joined to Contact.
 
 A person from the sign-up page has given consent here, and is active on that until Salesforce has the Lead. From then on
 the connection that follows the Lead decides, by what is known of leads (leads_known_until). Without the Lead's Id the
@@ -23,7 +23,17 @@ from asapp.contacts.addresses import HashRange
 from asapp.contacts.bounces import is_skipped_as_bounced
 from asapp.contacts.suppressions import is_suppressed, is_suppressed_as
 from asapp.messages.contacts import UnknownWhy
-from asapp.models import BlockedAddress, Connection, ConnectionStatus, Contact, ContactSource, Lead, Reason
+from asapp.models import (
+    BlockedAddress,
+    Connection,
+    ConnectionStatus,
+    Contact,
+    ContactSource,
+    Lead,
+    Partner,
+    Reason,
+    User,
+)
 from asapp.models.lead import IS_FOR_REVIEW
 
 NO_EMAIL = "no_email"  # a shell: no page shows it
@@ -54,7 +64,11 @@ def reason_of(now: datetime, user_id: int | None = None) -> ColumnElement[str | 
         (Contact.opted_out, literal(Reason.OPTED_OUT.value)),
         (is_address_blocked(user_id), literal(Reason.TWIN_OPTED_OUT.value)),
         (
-            or_(Contact.left_firm_id.is_not(None), Connection.status == ConnectionStatus.DISCONNECTED),
+            or_(
+                Contact.left_firm_id.is_not(None),
+                Connection.status == ConnectionStatus.DISCONNECTED,
+                is_firm_disabled(user_id),
+            ),
             literal(Reason.DISCONNECTED.value),
         ),
         (opt_outs_unknown(now, user_id), literal(Reason.OPT_OUT_UNKNOWN.value)),
@@ -78,12 +92,15 @@ def reason_told(
     is_not_read: bool,
     is_converted: bool,
     is_consent_hidden: bool,
+    is_firm_disabled: bool,
 ) -> str | None:
     """Return the reason to show: a more exact one for some opt-outs that are not known or not seen, and for a converted Lead."""
     if reason == Reason.MERGED and is_converted:
         return UnknownWhy.CONVERTED
     if reason == Reason.OPTED_OUT and is_consent_hidden:
         return UnknownWhy.CONSENT_HIDDEN
+    if reason == Reason.DISCONNECTED and is_firm_disabled:
+        return UnknownWhy.FIRM_DISABLED
     if reason != Reason.OPT_OUT_UNKNOWN:
         return reason
     if is_for_review:
@@ -107,8 +124,18 @@ def is_active(now: datetime, user_id: int | None = None, hashes: HashRange | Non
         ~is_address_blocked(user_id, hashes),
         Contact.left_firm_id.is_(None),
         or_(Connection.id.is_(None), Connection.status != ConnectionStatus.DISCONNECTED),
+        ~is_firm_disabled(user_id),
         ~opt_outs_unknown(now, user_id),
     )
+
+
+def is_firm_disabled(user_id: int | None = None) -> ColumnElement[bool]:
+    """Is the advisor's firm disabled or stopped? Then no one is written to, contacts made here included.
+
+    user_id: as in reason_of(). The firm is then read once.
+    """
+    disabled = select(User.id).join(Partner, User.partner_id == Partner.id).where(~Partner.is_enabled).correlate(None)
+    return Contact.user_id.in_(disabled) if user_id is None else exists(disabled.where(User.id == user_id))
 
 
 def is_address_blocked(user_id: int | None = None, hashes: HashRange | None = None) -> ColumnElement[bool]:

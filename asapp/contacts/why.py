@@ -20,6 +20,7 @@ from asapp.contacts.addresses import address_hash, address_key
 from asapp.contacts.queries import contacts_of
 from asapp.contacts.status import (
     contact_rows,
+    is_firm_disabled,
     is_not_read,
     is_only_out_of_sight,
     reason_of,
@@ -136,6 +137,7 @@ class Here(NamedTuple):
     is_not_read: bool = False
     account_id: str | None = None  # of a person account
     is_consent_hidden: bool = False
+    is_firm_disabled: bool = False
 
     @property
     def answer(self) -> Answer:
@@ -146,6 +148,7 @@ class Here(NamedTuple):
             self.is_not_read,
             is_conversion(self.salesforce_id, self.merged_into),
             self.is_consent_hidden,
+            self.is_firm_disabled,
         )
         return OF_REASON[told] if told else Answer.HERE
 
@@ -194,6 +197,7 @@ OF_REASON: Mapping[str, Answer] = {
     UnknownWhy.LEADS_OFF: Answer.LEADS_OFF,
     UnknownWhy.CONVERTED: Answer.CONVERTED,
     UnknownWhy.CONSENT_HIDDEN: Answer.CONSENT_HIDDEN,
+    UnknownWhy.FIRM_DISABLED: Answer.FIRM_DISABLED,
 }
 LEFT = frozenset({Reason.DELETED, Reason.MERGED, Reason.REASSIGNED, Reason.GONE})
 OF_OUTCOME = {LedgerOutcome.OPTED_OUT: Answer.OPTED_OUT, LedgerOutcome.NO_EMAIL: Answer.NO_EMAIL}
@@ -448,6 +452,7 @@ def find_local_records(user_id: int, question: Question, hashed: bytes | None) -
             waits_for_review().label("waits_for_review"),
             is_only_out_of_sight(now).label("is_only_out_of_sight"),
             is_not_read().label("is_not_read"),
+            is_firm_disabled().label("is_firm_disabled"),
             Departure.state.label("departure"),
         )
         .outerjoin(
@@ -516,6 +521,7 @@ def _here(row: Any) -> Here:
         bool(row.is_not_read),
         contact.account_id,
         contact.consent_hidden,
+        bool(row.is_firm_disabled),
     )
 
 

@@ -12,13 +12,16 @@ from asapp.salesforce.errors import Again
 
 
 class UnknownWhy(StrEnum):
-    """A more exact reason than Reason: why a contact's opt-out is not known, or counts unseen, or what a Lead became."""
+    """A more exact reason than Reason: why a contact's opt-out is not known, or counts unseen, what a Lead became, or that it
+    is the firm that is disabled.
+    """
 
     FOR_REVIEW = "for_review"  # a sign-up that waits for the advisor
     OUT_OF_SIGHT = "out_of_sight"  # Salesforce no longer shows this contact alone
     LEADS_OFF = "leads_off"  # an open Lead, and the firm doesn't bring them in now
     CONVERTED = "converted"  # a Lead whose contact isn't here
     CONSENT_HIDDEN = "consent_hidden"  # counts as opted out, since the consent record can't be seen
+    FIRM_DISABLED = "firm_disabled"
 
 
 class Answer(StrEnum):
@@ -43,6 +46,7 @@ class Answer(StrEnum):
     LEADS_OFF = "leads_off"
     CONVERTED = "converted"
     CONSENT_HIDDEN = "consent_hidden"
+    FIRM_DISABLED = "firm_disabled"
     NOT_CONNECTED = "not_connected"
     ENCRYPTED = "encrypted"
     NO_ANSWER = "no_answer"
@@ -162,6 +166,12 @@ REASONS: Mapping[str, ReasonWords] = {
         "That counts as opted out, so nothing is sent.",
         "Ask your Salesforce admin to let you see the consent record (in Salesforce: Individual). Unless this person has opted "
         "out there, this person is active within a day.",
+    ),
+    UnknownWhy.FIRM_DISABLED: ReasonWords(
+        "Disconnected",
+        "Salesforce is switched off for your firm",
+        "AdvisorStream has switched Salesforce off for your firm. Until it is on again, nothing is sent to anyone.",
+        "Ask your AdvisorStream contact. Nothing was lost.",
     ),
 }
 
@@ -354,6 +364,13 @@ VERDICTS: Mapping[Answer, VerdictWords] = {
         "{who} counts as opted out: the consent record can't be seen",
         REASONS[UnknownWhy.CONSENT_HIDDEN].meaning,
         REASONS[UnknownWhy.CONSENT_HIDDEN].remedy,
+    ),
+    Answer.FIRM_DISABLED: VerdictWords(
+        "Disconnected",
+        "",
+        "{who} is here, but Salesforce is switched off for your firm",
+        REASONS[UnknownWhy.FIRM_DISABLED].meaning,
+        REASONS[UnknownWhy.FIRM_DISABLED].remedy,
     ),
     Answer.NOT_CONNECTED: VerdictWords(
         "Not connected",

@@ -94,8 +94,9 @@ MAY_SEND_REASONS: Mapping[str, ReasonForSenders] = {
     ),
     Reason.HIDDEN_HERE: ReasonForSenders("The advisor deleted the contact here.", "The advisor, with Restore."),
     Reason.DISCONNECTED: ReasonForSenders(
-        "The advisor's Salesforce account is disconnected, so we can't tell who has opted out since.",
-        "The advisor, with Connect Account under Integrations.",
+        "The advisor's Salesforce account is disconnected, so we can't tell who has opted out since; or the firm is disabled or "
+        "stopped, and no one is emailed for it.",
+        "The advisor, with Connect Account under Integrations; an AdvisorStream admin, where the firm is disabled.",
     ),
     Reason.OPT_OUT_UNKNOWN: ReasonForSenders(
         "We can't tell whether the person has opted out: no good sync for too long, a field that can't be seen, or a sign-up "

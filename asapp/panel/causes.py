@@ -23,6 +23,7 @@ from asapp.models import Connection, Contact, Reason, User
 
 class Cause(StrEnum):
     FIRM_IS_OFF = "firm_is_off"
+    FIRM_DISABLED = "firm_disabled"  # then contacts made here are inactive as well
     DISCONNECTED = "disconnected"
     NEEDS_RECONNECT = "needs_reconnect"
     FIELD_HIDDEN = "field_hidden"
@@ -60,6 +61,9 @@ def find_cause(user: User, connection: Connection | None, now: datetime) -> ForN
 
     connection: the current one, or the one disconnected last.
     """
+    if user.partner is not None and not user.partner.is_enabled:
+        number = _count(user.id, reason_of(now, user.id) == Reason.DISCONNECTED)
+        return ForNow(Cause.FIRM_DISABLED, number, None, Cause.FIRM_IS_OFF) if number else None
     if connection is None:
         return None
     for cause, at, concerns in _possible(user, connection, now):

@@ -15,7 +15,15 @@ from asapp.core.extensions import db
 from asapp.leads import decisions, sign_up_page
 from asapp.models import ConnectionStatus, Contact, ContactSource, Reason
 from asapp.salesforce.hosts import to_18
-from tests.factories import make_advisor, make_connection, make_contact, make_synced_connection, make_twin, save
+from tests.factories import (
+    make_advisor,
+    make_connection,
+    make_contact,
+    make_partner,
+    make_synced_connection,
+    make_twin,
+    save,
+)
 from tests.signing_up import ask_no_one, someone_signs_up
 
 
@@ -58,6 +66,21 @@ def test_what_is_stored_about_a_contact_is_its_reason(app: Flask, columns: dict[
 def test_contacts_of_a_disconnected_connection_are_inactive(app: Flask) -> None:
     connection = make_synced_connection(status=ConnectionStatus.DISCONNECTED)
     assert state_of(make_contact(connection)) == (Reason.DISCONNECTED, False)
+
+
+def test_no_one_of_a_disabled_firm_is_active(app: Flask) -> None:
+    firm, elsewhere = make_partner(), make_advisor(make_partner())
+    alice = make_advisor(firm)
+    theirs, own, suppressed = make_contact(make_synced_connection(alice)), make_contact(alice), make_contact(alice)
+    suppressed.opted_out = True
+    firm.is_enabled = False
+    db.session.commit()
+    assert [state_of(each)[0] for each in (theirs, own)] == [Reason.DISCONNECTED] * 2
+    assert state_of(suppressed) == (Reason.OPTED_OUT, False)
+    assert state_of(make_contact(elsewhere)) == (None, True)
+    firm.is_enabled = True
+    db.session.commit()
+    assert [state_of(each) for each in (theirs, own)] == [(None, True)] * 2
 
 
 def test_unknown_never_counts_as_may_be_written_to(app: Flask) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
+from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import pytest
 import requests_mock
-from flask import Flask
+from flask import Flask, current_app
 from flask.testing import FlaskClient
 from sqlalchemy import PrimaryKeyConstraint, UniqueConstraint, func, select, text
 
@@ -34,6 +38,7 @@ from asapp.models import (
 )
 from asapp.partners import offboarding
 from asapp.salesforce.oauth import Grant, Identity
+from asapp.sends import prepare, sends
 from asapp.sync.runs import LeasedRun
 from tests.factories import (
     ORG_ID,
@@ -49,6 +54,7 @@ from tests.factories import (
     save,
 )
 from tests.mailing import send_waiting_mails
+from tests.senders import Sender, make_key, make_list, make_person, make_system_list
 
 PATH = "/admin/partners/northgate"
 REVOKE = "https://northgate.my.salesforce.com/services/oauth2/revoke"
@@ -158,6 +164,48 @@ def test_stop_everything_ends_all_at_once_and_enable_undoes_it(
     assert "Stopped everything for a firm" in page
     client.post(f"{PATH}/enable")
     assert db.session.get_one(Partner, partner.id).is_ready
+
+
+def test_while_a_firm_is_stopped_no_one_is_written_to_and_every_place_says_why(
+    client: FlaskClient, ada: User, revoking: Any
+) -> None:
+    _partner, alice, connection = a_firm_at_work()
+    connection.opt_outs_known_until = utcnow() + timedelta(days=1)
+    browser = make_client_of(alice)
+    zoe, theirs = make_person(alice, "zoe.byhand@fjord.example"), make_person(connection, "theirs@fjord.example")
+    mine, all_of_salesforce = make_list(alice, "Mine", zoe), make_system_list(alice)
+    send = sends.start_send(0, "ready", mine, 60)
+    prepare.advance(send.id, lambda _ids: True)
+    sender = Sender(client, make_key())
+    paths = [f"/lists/{each.public_id}/recipients" for each in (mine, all_of_salesforce)] + ["/sends/ready/recipients"]
+    asked = {"advisor_id": alice.public_id, "emails": [zoe.email, theirs.email, "no@fjord.example"]}
+
+    def told() -> tuple[list[int], list[str | None], list[int], set[str]]:
+        """Return how many recipients each list has, the reasons of may-send, counts of active ones, the file's reasons."""
+        db.session.rollback()
+        recipients = [len(sender.get(path).get_json()["recipients"]) for path in paths]
+        reasons = [each["reason"] for each in sender.post("/may-send", asked).get_json()["results"]]
+        active = [each["active"] for each in sender.get("/advisors").get_json()["advisors"]]
+        rows = csv.DictReader(io.StringIO(browser.get("/contacts/export.csv").text))
+        return recipients, reasons, active, {row["reason"] for row in rows}
+
+    assert told() == ([1, 1, 1], [None, None, "not_a_contact"], [4], {""})
+    before = client.get(f"{PATH}/stop").text
+    assert "So do contacts added by hand and by sign-up, until the firm is enabled" in before
+    client.post(f"{PATH}/stop")
+    assert told() == ([0, 0, 0], ["disconnected", "disconnected", "not_a_contact"], [0], {"disconnected"})
+    page = unescape(browser.get(f"/contacts/{zoe.id}").text)
+    assert "AdvisorStream has switched Salesforce off for your firm" in page
+    assert "Salesforce is switched off for your firm" in unescape(browser.get(f"/contacts/why?person={zoe.email}").text)
+    client.post(f"{PATH}/enable")
+    assert told() == ([1, 0, 1], [None, "disconnected", "not_a_contact"], [2], {"", "disconnected"})
+
+
+def make_client_of(person: User) -> FlaskClient:
+    """Return a second browser, in which this person is logged in."""
+    other: FlaskClient = current_app.test_client()
+    log_in(other, person)
+    return other
 
 
 def test_stop_everything_stops_here_while_salesforce_is_away_and_revokes_later(client: FlaskClient, ada: User) -> None:

@@ -202,6 +202,11 @@ def test_a_consent_record_that_cannot_be_seen_is_told_from_an_opt_out() -> None:
     assert answer_from_here(here(Reason.TWIN_OPTED_OUT, is_consent_hidden=True)) == Answer.TWIN_OPTED_OUT
 
 
+def test_a_disabled_firm_is_told_from_a_disconnected_account() -> None:
+    assert answer_from_here(here(Reason.DISCONNECTED, is_firm_disabled=True)) == Answer.FIRM_DISABLED
+    assert answer_from_here(here(Reason.UNSUBSCRIBED, is_firm_disabled=True)) == Answer.UNSUBSCRIBED
+
+
 def test_every_reason_is_covered() -> None:
     assert set(OF_REASON) == {*Reason, *UnknownWhy}
     assert set(REASONS) == set(OF_REASON)

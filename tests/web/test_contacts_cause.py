@@ -80,6 +80,19 @@ def test_sign_ups_whose_opt_outs_are_hidden_are_spoken_of_by_themselves(client: 
     assert "Your 1 contact from the sign-up page that Salesforce has as a lead is inactive for now" in page
 
 
+def test_where_the_firm_is_disabled_contacts_made_here_are_counted_too(client: FlaskClient, app: Flask) -> None:
+    alice = make_advisor(make_partner(is_enabled=False))
+    log_in(client, alice)
+    assert "inactive for now" not in client.get("/contacts").text
+    make_contact(alice)
+    make_contact(make_synced_connection(alice))
+    make_contact(alice, opted_out=True)
+    page = unescape(client.get("/contacts").text)
+    assert "Your 2 contacts are inactive for now" in page
+    assert "people added by hand or from the sign-up page included" in page
+    assert page.count(IS_OFF) == 3  # at the top, and beside each of them
+
+
 def test_where_the_firm_is_inactive_the_page_names_the_person_to_ask(client: FlaskClient, app: Flask) -> None:
     alice = make_advisor(make_partner(is_enabled=False))
     make_contact(make_synced_connection(alice, opt_outs_known_until=LONG_AGO))
@@ -98,7 +111,7 @@ SOON = utcnow() + timedelta(hours=20)
 def test_what_has_to_be_fixed_first_is_the_next_step(
     client: FlaskClient, app: Flask, kind: str, in_the_way: str, step: str
 ) -> None:
-    alice = make_advisor(make_partner(is_enabled=in_the_way != "firm"))
+    alice = make_advisor(make_partner(secret="" if in_the_way == "firm" else "consumer-secret"))
     log_in(client, alice)
     status = {"status": "needs_reconnect"} if in_the_way == "connection" else {}
     if kind == "another user":
