@@ -117,8 +117,11 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A daily round runs each test on one database: what runs on PostgreSQL as well counts as slow there."""
+    """A daily round drives no browser and runs each test on one database: the others count as slow."""
     for item in items:
+        if "browser" in item.fixturenames:
+            item.add_marker("browser")
+            item.add_marker("slow")
         if "postgres" in getattr(item, "callspec", EMPTY).params.values() and "database_url" in item.fixturenames:
             item.add_marker("postgres")
             item.add_marker("slow")

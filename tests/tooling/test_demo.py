@@ -33,6 +33,7 @@ def assert_one_line(answer: subprocess.CompletedProcess[str], words: str) -> Non
     assert len(answer.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["PORT", "ORG_PORT"])
 def test_a_port_in_use_is_named(tmp_path: Path, name: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -44,6 +45,7 @@ def test_a_port_that_is_none_is_refused(tmp_path: Path) -> None:
     assert_one_line(run_demo(tmp_path / "demo", PORT="eighty"), "PORT must be a port number, not 'eighty'")
 
 
+@pytest.mark.slow
 def test_a_second_demo_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path / "demo")],

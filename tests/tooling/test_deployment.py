@@ -163,11 +163,13 @@ def run_flask(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_command_prints_nothing_but_its_answer() -> None:
     answer = run_flask("--help")
     assert (answer.returncode, answer.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_database_that_is_away_is_one_line_of_db_upgrade() -> None:
     answer = run_flask("db", "upgrade", DATABASE_URL="postgresql+psycopg://asapp:secret-word@127.0.0.1:1/asapp")
     assert answer.returncode == 1
@@ -176,6 +178,7 @@ def test_a_database_that_is_away_is_one_line_of_db_upgrade() -> None:
     assert "secret-word" not in line
 
 
+@pytest.mark.slow
 def test_each_migration_is_one_line_of_db_upgrade(tmp_path: Path) -> None:
     answer = run_flask("db", "upgrade", DATABASE_URL=f"sqlite:///{tmp_path}/new.sqlite3")
     lines = [json.loads(line) for line in answer.stderr.splitlines()]

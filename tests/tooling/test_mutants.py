@@ -44,6 +44,7 @@ def run(tree: Path, *arguments: str) -> int:
     return mutants.main(["--seed", "1", *arguments], tree, {"rules.py": ["test_rules.py"]})
 
 
+@pytest.mark.slow
 def test_a_change_that_a_test_notices_and_one_that_none_does(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tree, "--sample", "6") == 1
     told = capsys.readouterr().out
@@ -54,6 +55,7 @@ def test_a_change_that_a_test_notices_and_one_that_none_does(tree: Path, capsys:
     assert (tree / "rules.py").read_text() == RULES, "only the copy is changed"
 
 
+@pytest.mark.slow
 def test_enough_is_nine_of_ten(tree: Path) -> None:
     (tree / "test_rules.py").write_text(
         TESTS.replace("isinstance(fee(0), int)", "[fee(0), fee(3), fee(5)] == [0, 6, 10]")
@@ -61,6 +63,7 @@ def test_enough_is_nine_of_ten(tree: Path) -> None:
     assert run(tree, "--sample", "3") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tests", ["def test_it():\n    assert False\n", ""], ids=["red", "none"])
 def test_tests_that_say_nothing_are_no_measure(tests: str, tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tree / "test_rules.py").write_text(tests)
@@ -69,6 +72,7 @@ def test_tests_that_say_nothing_are_no_measure(tests: str, tree: Path, capsys: p
     assert "rules.py test_rules.py" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_module_without_tests_in_the_map_is_named(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         run(tree, "elsewhere.py")

@@ -143,6 +143,7 @@ def test_the_proxy_passes_on_the_host_and_compresses_what_holds_no_secret(nginx:
     assert answers["/metrics"] == (403, None)
 
 
+@pytest.mark.slow
 def test_a_large_body_in_pieces_and_a_kept_connection(web: Web) -> None:
     body = b"email=zoe&password=" + b"a" * 200_000
     head = f"POST /api/v1/events HTTP/1.1\r\nHost: {HOST}\r\nX-Forwarded-For: 127.0.0.1\r\nContent-Length: {len(body)}\r\n\r\n"

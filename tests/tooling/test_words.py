@@ -70,6 +70,7 @@ def test_good_words_print_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_the_places_exist_and_are_clean() -> None:
     assert PLACES
     assert main() == 0

@@ -191,6 +191,7 @@ def test_a_key_goes_with_its_firm(client: FlaskClient, alice: User) -> None:
 # ---- Limits
 
 
+@pytest.mark.slow
 def test_a_key_that_asks_too_often_waits_and_others_do_not(client: FlaskClient, alice: User) -> None:
     busy, calm = Sender(client, make_key()), Sender(client, make_key())
     answers = [busy.get("/sends/none").status_code for _ in range(600)]

@@ -128,6 +128,7 @@ def full_cost(app: Flask) -> Iterator[None]:
     passwords.set_cost(is_testing=True)
 
 
+@pytest.mark.slow
 def test_an_unknown_address_takes_as_long(full_cost: None) -> None:
     known = passwords.hash_password(PASSWORD)
     passwords.is_right("warm up", None)
