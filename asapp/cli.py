@@ -317,7 +317,9 @@ def make_backup(folder: Path) -> None:
 @backup_group.command("drill")
 @click.argument("file", type=click.Path(path_type=Path))
 def drill(file: Path) -> None:
-    """Restore FILE into a database beside yours, bring it up to this release, and see whether ENCRYPTION_KEYS open it."""
+    """Restore FILE, or the newest backup in the folder FILE, into a database beside yours; upgrade it, and try the keys."""
+    if file.is_dir():
+        file = backup.find_newest(file)
     with backup.scratch_database(config().database_url) as scratch:
         backup.restore(file, scratch, replace=False)
         run_flask(scratch, "db", "upgrade")

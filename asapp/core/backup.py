@@ -53,6 +53,14 @@ def make(database_url: str, folder: Path, now: datetime) -> Path:
     return place
 
 
+def find_newest(folder: Path) -> Path:
+    """Return the backup in the folder that was made last, by its name."""
+    made = [file for file in folder.glob("asapp-*Z.*") if file.suffix != ".part"]
+    if not made:
+        raise BackupError(f"There is no backup in {folder}.")
+    return max(made)
+
+
 def restore(file: Path, database_url: str, *, replace: bool) -> None:
     """Fill the database from a backup. One that has tables is refused, or emptied first if `replace`."""
     if not file.is_file():
