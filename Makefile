@@ -10,7 +10,7 @@ COMPILE = $(UV) pip compile --universal --python-version 3.11 --generate-hashes 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
-demo: ## run everything here with a simulated Salesforce org (ARGS=--once, PORT=, ORG_PORT=)
+demo: ## run everything here with a simulated Salesforce org (ARGS=--once, ARGS=--provider, PORT=, ORG_PORT=)
 	@sh devtools/venv.sh requirements-demo.lock
 	@$(PY) -m devtools.system redis
 	@$(PY) -m devtools.npm_files --optional

@@ -2,13 +2,15 @@
 
 Starts redis-server, the org, web, worker and scheduler as in production, drives one advisor through connect and sync
 over HTTP, prints addresses and log-ins, and runs until Ctrl-C. With --once it ends after the drive: 0 if that worked.
-PORT and ORG_PORT change the ports. Each start deletes instance/demo and fills it again; the logs stay there afterwards.
+With --provider people log in with an identity provider (oidc-provider-mock) instead of passwords. PORT and ORG_PORT change
+the ports. Each start deletes instance/demo and fills it again; the logs stay there afterwards.
 """
 
 from __future__ import annotations
 
 import argparse
 import fcntl
+import json
 import os
 import secrets
 import shutil
@@ -16,7 +18,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,8 +28,8 @@ from typing import NoReturn
 
 import requests
 
-from config import Config
-from devtools.drive import DriveError, Way, drive
+from config import Config, IdentityProvider
+from devtools.drive import BY_PROVIDER, DriveError, Way, drive
 from devtools.guard import ROOT, guard
 from devtools.processes import (
     FLASK,
@@ -35,13 +37,14 @@ from devtools.processes import (
     Process,
     Scheduler,
     SimulatedOrg,
+    Site,
     StartError,
     Web,
     Worker,
     end_all,
     environ_of,
 )
-from devtools.programs import MissingProgramError, is_free
+from devtools.programs import MissingProgramError, free_port, is_free
 from devtools.sample_sender import Sender, SenderError, tell_story
 from devtools.servers import RedisServer
 from devtools.smtp_sink import running_mail_server
@@ -132,12 +135,26 @@ def empty_folder(folder: Path) -> None:
         raise DemoError(f"Cannot empty {folder}: {error.strerror}.") from error
 
 
+class Provider(Site):
+    """An OpenID Connect provider that knows these people by their addresses and asks for no password."""
+
+    ready_path = "/.well-known/openid-configuration"
+
+    def __init__(self, log: Path, people: Sequence[tuple[str, str]]) -> None:
+        port = free_port()
+        claims = [{"sub": email, "email": email, "email_verified": True, "name": name} for email, name in people]
+        options = [part for each in claims for part in ("--user-claims", json.dumps(each))]
+        command = [sys.executable, "-m", "oidc_provider_mock", "--port", str(port), "--require-nonce", "true", *options]
+        super().__init__("provider", command, log, environ_of(), port)
+
+
 class Demo:
-    def __init__(self, ports: Ports, folder: Path) -> None:
+    def __init__(self, ports: Ports, folder: Path, *, with_provider: bool = False) -> None:
         self.ports = ports
         self.folder = folder
         self.consumer_key = f"3MVG9{secrets.token_urlsafe(30)}"
         self.consumer_secret = secrets.token_hex(32).upper()
+        self.provider = Provider(folder / "provider.log", [ADVISOR, BEGINNER, ADMIN]) if with_provider else None
         self.processes: list[Process] = []
         self.keeper = Keeper(self.processes, on_death=report_exit)
         self.hurry = threading.Event()
@@ -148,6 +165,9 @@ class Demo:
         say(f"Starting redis-server on port {self.redis.port}")
         self._start(self.redis)
         self._start_org()
+        if self.provider:
+            say(f"Starting an identity provider at {self.provider.url}")
+            self._start(self.provider)
         self._flask("db", "upgrade")
         slug = self._make_firm()
         self._make_person(*ADVISOR, "--role", "advisor", "--partner", slug)
@@ -162,7 +182,8 @@ class Demo:
     def stop(self) -> None:
         """End all processes, Redis and the org after those that use them."""
         self.keeper.stop()
-        for group in (self.processes[2:], self.processes[:2]):
+        used = [process for process in self.processes if isinstance(process, RedisServer | SimulatedOrg | Provider)]
+        for group in ([process for process in self.processes if process not in used], used):
             end_all(group, STOP_S, self.hurry)
         if killed := guard().sweep(grace_s=0.5):
             say(f"{killed} that would not end were killed.")
@@ -196,8 +217,9 @@ class Demo:
         return self._flask("api-keys", "create", name, "--scope", "audience:read", "--scope", "events:write")
 
     def show_addresses(self) -> None:
+        how = f"the button “{BY_PROVIDER}”, then choose one" if self.provider else "with these passwords"
         say(f"""
-Open       {self.ports.web_url}
+Open       {self.ports.web_url}   ({how})
   advisor  {ADVISOR[0]} / {PASSWORD}   (connected and synced just now)
   advisor  {BEGINNER[0]} / {PASSWORD}   (nothing connected yet: Account Settings, Integrations)
   admin    {ADMIN[0]} / {PASSWORD}
@@ -228,6 +250,7 @@ Ctrl-C ends everything.
             salesforce_allow_loopback=True,
             sync_interval_minutes=5,
             require_second_factor=False,  # no phone is needed to look around
+            identity_provider=IdentityProvider(self.provider.url, "asapp", "demo") if self.provider else None,
         )
 
     def _make_firm(self) -> str:
@@ -269,11 +292,11 @@ def report_exit(process: Process) -> None:
     say(f"{process.name} (process {process.pid}) ended with {how}; starting it again.")
 
 
-def run(folder: Path, *, once: bool) -> None:
+def run(folder: Path, *, once: bool, with_provider: bool) -> None:
     with own_folder(folder):
         ports = Ports.from_environment()
         empty_folder(folder)
-        demo = Demo(ports, folder)
+        demo = Demo(ports, folder, with_provider=with_provider)
         with stopping(demo):
             demo.start()
             say("Driving one advisor through it:")
@@ -310,12 +333,13 @@ def stopping(demo: Demo) -> Iterator[None]:
 def main() -> NoReturn:
     parser = argparse.ArgumentParser(prog="make demo", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--once", action="store_true", help="leave after the drive; exit 0 only if it worked")
+    parser.add_argument("--provider", action="store_true", help="people log in with an identity provider")
     place = ROOT / "instance" / "demo"
     parser.add_argument("--folder", type=Path, default=place, help="emptied, then used for data and logs")
     arguments = parser.parse_args()
     os.chdir(ROOT)
     try:
-        run(arguments.folder.absolute(), once=arguments.once)
+        run(arguments.folder.absolute(), once=arguments.once, with_provider=arguments.provider)
     except (DemoError, StartError, MissingProgramError) as error:
         sys.exit(f"demo: {error}")
     except (DemoStopped, KeyboardInterrupt):

@@ -16,6 +16,7 @@ from devtools.visitor import LostError, Page, Visitor
 
 SYNC_TIMEOUT_S = 180.0
 POLL_S = 0.3
+BY_PROVIDER = "Continue with AdvisorStream"
 OVER = ("complete", "held", "failed", "cancelled")
 
 
@@ -51,7 +52,12 @@ def drive(way: Way, say: Callable[[str], None]) -> None:
 def log_in(visitor: Visitor, way: Way, say: Callable[[str], None]) -> None:
     page = visitor.open(f"{way.web}/login")
     say(f"Open {page.url}: {page.heading}")
-    page = visitor.press(page, "Log in", {"Email": way.email, "Password": way.password})
+    if page.has_button(BY_PROVIDER):
+        page = visitor.press(page, BY_PROVIDER)
+        say(f"{BY_PROVIDER}: {page.heading}, at the identity provider")
+        page = visitor.press(page, way.email)
+    else:
+        page = visitor.press(page, "Log in", {"Email": way.email, "Password": way.password})
     if page.has_button("Log in") or not page.find_link("Integrations", to=way.web):
         # the navigation may be on the settings page only
         page = visitor.open(f"{way.web}/settings/integrations")

@@ -1,4 +1,4 @@
-"""`make demo ARGS=--once`, in a copy of the source as after a clone: it works twice, and leaves no process behind."""
+"""`make demo ARGS=--once`, in a copy of the source as after a clone: it works, with a provider too, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def test_the_demo_drives_one_advisor_through_and_leaves_nothing_twice(tmp_path: 
     clone = tmp_path / "clone"
     shutil.copytree(ROOT, clone, ignore=shutil.ignore_patterns(*NOT_CLONED))
     ports = {"PORT": str(free_port()), "ORG_PORT": str(free_port())}
-    for _ in range(2):
+    for options in ([], ["--provider"]):
         demo = subprocess.run(
-            [sys.executable, "-m", "devtools.demo", "--once"],
+            [sys.executable, "-m", "devtools.demo", "--once", *options],
             cwd=clone,
             env=guard().environ(**ports),
             stdin=subprocess.DEVNULL,
@@ -37,6 +37,7 @@ def test_the_demo_drives_one_advisor_through_and_leaves_nothing_twice(tmp_path: 
         assert "Sync complete" in demo.stdout
         assert "2,500 contacts are this user's, 45 opted out, 24 without email; 2,431 belong here" in demo.stdout
         assert "Exactly those 2,431 are here." in demo.stdout
+        assert ("at the identity provider" in demo.stdout) == bool(options)
         started = [int(port) for port in re.findall(r"redis-server on port (\d+)", demo.stdout)]
         assert len(started) == 1
         assert [port for port in (*started, *map(int, ports.values())) if not is_free(port)] == []
