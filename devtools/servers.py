@@ -50,16 +50,20 @@ class Server(Process):
 
 
 class RedisServer(Server):
-    """redis-server on a private port. A restart keeps the port, and empties it unless `persistent`."""
+    """redis-server on a private port, with a password. A restart keeps the port, and empties it unless `persistent`."""
 
     def __init__(self, log: Path | None = None, *, persistent: bool = False) -> None:
         super().__init__("redis", log)
         self.persistent = persistent
+        self._password = secrets.token_hex(16)  # other users of this machine reach the port, too
+        self._settings = self.folder / "redis.conf"
+        self._settings.touch(mode=0o600)
+        self._settings.write_text(f"requirepass {self._password}\n")
         self._choose_port()
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis://:{self._password}@127.0.0.1:{self.port}/0"
 
     def client(self) -> redis.Redis:
         return redis.Redis.from_url(self.url)
@@ -81,7 +85,7 @@ class RedisServer(Server):
     def _choose_port(self) -> None:
         self.port = free_port()
         self.command = [
-            str(find_redis_server()),
+            *(str(find_redis_server()), str(self._settings)),
             *("--port", str(self.port)),
             *("--bind", "127.0.0.1"),
             *("--dir", str(self.folder)),
@@ -92,7 +96,7 @@ class RedisServer(Server):
 
     def is_ready(self) -> bool:
         once = Retry(NoBackoff(), 0)
-        with redis.Redis(port=self.port, retry=once, socket_connect_timeout=1, socket_timeout=1) as client:
+        with redis.Redis.from_url(self.url, retry=once, socket_connect_timeout=1, socket_timeout=1) as client:
             try:
                 return bool(client.info("server")["process_id"] == self.pid)
             except redis.RedisError:

@@ -28,6 +28,8 @@ def test_redis_forgets_on_restart_and_keeps_its_address() -> None:
         server.client().set("a", 1)
         server.flush()
         assert server.client().dbsize() == 0
+        with pytest.raises(redis.AuthenticationError):
+            redis.Redis(port=server.port).ping()
 
 
 def test_persistent_redis_survives_a_kill() -> None:
