@@ -1,6 +1,7 @@
 """Every setting, parsed and checked once.
 
-Nothing else reads the environment. A missing or bad value raises ConfigError with one line that says what to set.
+Nothing else reads the environment. Secrets may also come from files: SECRET_KEY_FILE names the one with SECRET_KEY. A
+missing or bad value raises ConfigError with one line that says what to set.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ import base64
 import binascii
 import os
 import re
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TypeVar
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
@@ -22,6 +25,10 @@ HTMX_INTEGRITY = "sha384-2OatzQy1H+Zd/IIrjr1TcuDGqLXeHhbooAyJY1KdQMKnr4LZ22k31GB
 
 INTEGRITY = re.compile(r"sha(256|384|512)-[A-Za-z0-9+/]+=*")
 BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750
+# Settings that hold a secret; each may come from the file that NAME_FILE names.
+IN_FILES = (
+    *("SECRET_KEY", "ENCRYPTION_KEYS", "DATABASE_URL", "REDIS_URL", "MAIL_URL", "METRICS_TOKEN", "OIDC_CLIENT_SECRET"),
+)
 MAIL_PORTS = {"smtp": 25, "smtps": 465, "smtp+starttls": 587}
 MAIL_SENDER = "AdvisorStream <as_support@broadridge.com>"
 
@@ -74,7 +81,7 @@ class IdentityProvider:
 @dataclass(frozen=True)
 class Config:
     secret_key: str = field(repr=False)
-    encryption_keys: tuple[bytes, ...] = field(repr=False)
+    encryption_keys: tuple[bytes, ...] = field(repr=False)  # empty in a process that WITHOUT_KEYS=1 started
     database_url: str = field(repr=False)
     redis_url: str = field(repr=False)
     public_url: str
@@ -103,6 +110,13 @@ class Config:
         """Do all people seem to have the proxy's address? https takes a proxy, and none is trusted to name them."""
         return self.is_https and self.trusted_proxies == 0
 
+    def require_keys(self) -> None:
+        """Raise ConfigError in a process that was started without keys: it can neither read nor write secrets."""
+        if not self.encryption_keys:
+            raise ConfigError(
+                "WITHOUT_KEYS=1 is for the scheduler, migrations and backups; web and workers need the keys"
+            )
+
     @property
     def mail_server(self) -> MailServer | None:
         """Return the server that sends mails; None: they are printed."""
@@ -121,6 +135,8 @@ class Config:
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Config:
         """Read all settings; raise ConfigError for the first one that is missing or bad."""
+        environ = _with_files(environ)
+        is_keyless = _read(environ, "WITHOUT_KEYS", _flag, default="0")
         public_url = _read(environ, "PUBLIC_URL", _public_url)
         allow_loopback = _read(environ, "SALESFORCE_ALLOW_LOOPBACK", _flag, default="0")
         if allow_loopback and not is_loopback(urlsplit(public_url)):
@@ -129,8 +145,8 @@ class Config:
         if not require_second_factor and not is_loopback(urlsplit(public_url)):
             raise ConfigError("REQUIRE_SECOND_FACTOR=0 goes only with a loopback PUBLIC_URL (demo and tests)")
         return cls(
-            secret_key=_read(environ, "SECRET_KEY", _secret_key),
-            encryption_keys=_read(environ, "ENCRYPTION_KEYS", _encryption_keys),
+            secret_key=secrets.token_urlsafe(48) if is_keyless else _read(environ, "SECRET_KEY", _secret_key),
+            encryption_keys=() if is_keyless else _read(environ, "ENCRYPTION_KEYS", _encryption_keys),
             database_url=_read(environ, "DATABASE_URL", _database_url),
             redis_url=_read(environ, "REDIS_URL", _redis_url),
             public_url=public_url,
@@ -157,8 +173,8 @@ def shared_figures_folder(environ: Mapping[str, str] = os.environ) -> str | None
 
 
 def environ_with(more: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return our environment and more, for a program that we start."""
-    return {**environ, **more}
+    """Return our environment and more, for a program that we start; files with these settings no longer count."""
+    return {**{name: value for name, value in environ.items() if name.removesuffix("_FILE") not in more}, **more}
 
 
 def secret_of_command(name: str, environ: Mapping[str, str] = os.environ) -> str | None:
@@ -173,6 +189,22 @@ def is_loopback(url: SplitResult) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _with_files(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the environment with the settings that files hold; raise ConfigError for one that can't be read."""
+    found = {}
+    for name in IN_FILES:
+        path = environ.get(f"{name}_FILE")
+        if path and environ.get(name):
+            raise ConfigError(f"{name} and {name}_FILE are both set; leave one out")
+        if path:
+            try:
+                found[name] = Path(path).read_text()
+            except (OSError, ValueError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "it is no text"
+                raise ConfigError(f"{name}_FILE names {path}, which can't be read: {reason}") from error
+    return {**environ, **found}
 
 
 def _read(environ: Mapping[str, str], name: str, parse: Callable[[str], T], default: str | None = None) -> T:

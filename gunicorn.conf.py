@@ -11,6 +11,7 @@ from typing import Any
 from gunicorn.glogging import Logger
 
 from asapp.core.logs import JsonHandler
+from config import Config, ConfigError
 
 
 class JsonLogger(Logger):  # type: ignore[misc]
@@ -36,6 +37,14 @@ control_socket_disable = True  # otherwise it writes to the home directory
 # The web processes count requests together in this folder (asapp/health/request_figures.py).
 _figures = tempfile.mkdtemp(prefix="asapp-figures-")
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = _figures
+
+
+def on_starting(_server: Any) -> None:
+    """End with one line where a setting is missing or bad, before any process is started."""
+    try:
+        Config.from_environment().require_keys()
+    except ConfigError as error:
+        raise SystemExit(f"asapp can't start: {error}") from None
 
 
 def post_worker_init(worker: Any) -> None:

@@ -19,6 +19,7 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         config = Config.from_environment()
+        config.require_keys()
         app = create_app(config, with_pages=False)
     except ConfigError as error:
         print(f"asapp can't start: {error}", file=sys.stderr)

@@ -338,6 +338,7 @@ def settings_of(config: Config) -> dict[str, str]:
 
 def environ_of(config: Config | None = None, **extra: str) -> dict[str, str]:
     """Return the environment for a process: the guard's mark, these settings, and no variable that is meant for others."""
-    inherited = {name: value for name, value in guard().environ().items() if name not in FOREIGN}
     settings = settings_of(config) if config else {}
+    foreign = {*FOREIGN, "WITHOUT_KEYS", *(f"{name}_FILE" for name in settings)}
+    inherited = {name: value for name, value in guard().environ().items() if name not in foreign}
     return {**inherited, "PYTHONUNBUFFERED": "1", **settings, **extra}

@@ -27,10 +27,10 @@ class CannotOpen(Exception):
 
 class Vault:
     def __init__(self, keys: Sequence[bytes]) -> None:
-        """keys: 32 bytes each, newest first."""
+        """keys: 32 bytes each, newest first; none: nothing can be sealed or opened."""
         self._ciphers = {key_id(key): AESGCM(_derive(key)) for key in keys}
         self.key_ids = tuple(self._ciphers)  # newest first
-        self.newest_key_id = self.key_ids[0]
+        self.newest_key_id = self.key_ids[0] if keys else ""
 
     def seal(self, plain: str, place: str) -> str:
         """Return the sealed form of plain. place is `table:public id:column` of the value."""

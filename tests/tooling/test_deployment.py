@@ -17,7 +17,7 @@ from flask import Flask
 from asapp.core.extensions import db
 from asapp.core.version import VERSION
 from asapp.health.heartbeats import WORKER, Heart
-from config import Config
+from config import IN_FILES, Config
 from devtools.guard import ROOT
 from devtools.processes import Process, environ_of
 from devtools.programs import free_port
@@ -108,9 +108,23 @@ def test_every_setting_is_in_the_handbook_and_handed_to_the_containers() -> None
     named = set(re.findall(r'_read\(environ, "(\w+)"', (ROOT / "config.py").read_text()))
     handbook = (ROOT / "docs" / "operations.md").read_text()
     assert sorted(name for name in named if f"`{name}`" not in handbook) == []
-    compose = (ROOT / "compose.yaml").read_text()
-    handed = set(re.findall(r"^    ([A-Z_]+):", compose, re.MULTILINE))
-    assert named - handed == {"SALESFORCE_ALLOW_LOOPBACK"}  # demo and tests only
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    for name in ("web", "worker"):
+        kept_back = {"SALESFORCE_ALLOW_LOOPBACK", "WITHOUT_KEYS"}  # demo and tests only; what has no keys
+        assert named - set(services[name]["environment"]) == kept_back
+
+
+def test_the_scheduler_migrations_and_backups_get_no_keys() -> None:
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    for name in ("scheduler", "migrate"):
+        handed = services[name]["environment"]
+        assert set(handed) == {"WITHOUT_KEYS", "PUBLIC_URL", "DATABASE_URL", "REDIS_URL"}
+        Config.from_environment({**handed, "PUBLIC_URL": "https://my.example.com"})
+    assert "PASSWORD" not in services["migrate"]["environment"]["REDIS_URL"]
+    for unit in ("scheduler", "backup"):
+        text = (ROOT / f"deploy/systemd/asapp-{unit}.service").read_text()
+        (kept_back,) = re.findall(r"^UnsetEnvironment=(.*)$", text, re.MULTILINE)
+        assert set(IN_FILES) - set(kept_back.split()) == {"DATABASE_URL", "REDIS_URL"}
 
 
 def test_a_setting_that_is_left_out_is_the_same_in_containers() -> None:
@@ -121,7 +135,7 @@ def test_a_setting_that_is_left_out_is_the_same_in_containers() -> None:
     assert in_file.pop("TRUSTED_PROXIES") == "1"  # web is reached by a proxy on the host alone
     defaults = dict(re.findall(r'_read\(environ, "(\w+)",.* default="(\w+)"\)', (ROOT / "config.py").read_text()))
     assert in_file == {name: defaults[name] for name in in_file}
-    assert set(defaults) - set(in_file) == {"SALESFORCE_ALLOW_LOOPBACK", "TRUSTED_PROXIES"}
+    assert set(defaults) - set(in_file) == {"SALESFORCE_ALLOW_LOOPBACK", "TRUSTED_PROXIES", "WITHOUT_KEYS"}
 
 
 def test_every_container_is_confined() -> None:

@@ -39,14 +39,6 @@ def image() -> Iterator[Image]:
         yield Image(builder, "localhost/asapp")
 
 
-@pytest.fixture
-def redis_with_password() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        with server.client() as client:
-            client.config_set("requirepass", PASSWORD)
-        yield server
-
-
 def test_the_image_holds_what_production_runs_and_nothing_else(image: Image, record_property: pytest.Function) -> None:
     files = image.files()
     record_property("image_bytes", sum(files.values()))
@@ -76,23 +68,26 @@ def test_the_image_belongs_to_root_and_its_user_can_write_nothing_of_it(image: I
 def test_all_processes_start_from_it_confined_as_in_compose_and_sync(
     image: Image,
     postgres_server: PostgresServer,
-    redis_with_password: RedisServer,
+    redis_server: RedisServer,
     tmp_path: Path,
     record_property: pytest.Function,
 ) -> None:
+    redis_server.flush()
     port = free_port()
     config = make_config(
         postgres_server.url(postgres_server.create_database()),
-        redis_with_password.url.replace("://", f"://:{PASSWORD}@"),
+        redis_server.url,
         public_url=f"http://127.0.0.1:{port}",
         require_second_factor=False,
     )
     secret = secrets.token_hex(32).upper()
     environ = {**settings_of(config), "ASAPP_PASSWORD": PASSWORD, "ASAPP_CONSUMER_SECRET": secret}
 
-    def container(name: str, command: str) -> Container:
-        place = postgres_server.folder
-        return Container(name, image, command.replace(":8000", f":{port}").split(), environ, tmp_path / name, place)
+    def container(name: str) -> Container:
+        handed = COMPOSE[name]["environment"]
+        settings = environ if "WITHOUT_KEYS" not in handed else {key: environ.get(key, handed[key]) for key in handed}
+        command = COMPOSE[name]["command"].replace(":8000", f":{port}").split()
+        return Container(name, image, command, settings, tmp_path / name, postgres_server.folder)
 
     def flask(*words: str) -> str:
         command = ["flask", "--app", "wsgi", *words]
@@ -100,13 +95,13 @@ def test_all_processes_start_from_it_confined_as_in_compose_and_sync(
             "flask", image, command, environ, tmp_path / secrets.token_hex(4), postgres_server.folder
         ).complete()
 
-    container("migrate", COMPOSE["migrate"]["command"]).complete()
+    container("migrate").complete()
     began_at = time.monotonic()
     with (
         SimulatedOrg(tmp_path / "org", "3MVG9key", secret, "--seed", "demo", "--callback", config.callback_url) as org,
-        container("web", COMPOSE["web"]["command"]) as web,
-        container("worker", COMPOSE["worker"]["command"]) as worker,
-        container("scheduler", COMPOSE["scheduler"]["command"]) as scheduler,
+        container("web") as web,
+        container("worker") as worker,
+        container("scheduler") as scheduler,
     ):
         wait_for(lambda: status_of(f"{config.public_url}/readyz") == 200, "for the web process")
         record_property("start_s", round(time.monotonic() - began_at, 1))

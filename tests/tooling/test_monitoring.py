@@ -66,6 +66,7 @@ BAD = {  # figures of a system in every kind of trouble
     "asapp_oldest_queued_run_seconds": "1000",
     "asapp_oldest_due_seconds": "400",
     "asapp_oldest_lead_due_seconds": "700",
+    "asapp_oldest_opt_out_due_seconds": "3700",
     'asapp_runs_ended{outcome="failed"}': "20",
     'asapp_runs_ended{outcome="complete"}': "40",
     "asapp_tokens_near_expiry": "1",

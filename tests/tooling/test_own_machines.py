@@ -115,6 +115,10 @@ class Machine:
         command = shlex.split(self.here(setting_of(unit, "ExecStart")).replace(":8000", f":{port}"))
         lines = Path(self.here(setting_of(unit, "EnvironmentFile"))).read_text().splitlines()
         settings = dict(line.split("=", 1) for line in lines)
+        text = (UNITS / unit).read_text()
+        settings |= dict(re.findall(r"^Environment=(\w+)=(.*)$", text, re.MULTILINE))
+        for name in " ".join(re.findall(r"^UnsetEnvironment=(.*)$", text, re.MULTILINE)).split():
+            settings.pop(name, None)
         assert setting_of(unit, "User") == "asapp"
         folder = Path(self.here(setting_of(unit, "WorkingDirectory")))
         process = Process(unit, command, self.root / f"{unit}.log", {**self.environ, **settings}, folder)

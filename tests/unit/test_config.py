@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from config import HTMX_CDN_URL, Config, ConfigError, secret_of_command
+from config import HTMX_CDN_URL, Config, ConfigError, environ_with, secret_of_command
 
 KEY = base64.urlsafe_b64encode(bytes(range(32))).decode()
 OTHER_KEY = base64.urlsafe_b64encode(bytes(range(1, 33))).decode()
@@ -48,6 +48,53 @@ def test_five_settings_are_enough() -> None:
     assert (config.admin_session_hours, config.advisor_session_hours) == (12, 7 * 24)
     assert config.is_https
     assert config.callback_url == "https://my.advisorstream.example/salesforce/salesforce_as/login/callback/"
+
+
+def test_a_secret_may_be_in_a_file(tmp_path: Path) -> None:
+    place = tmp_path / "secret"
+    place.write_text(f"{GOOD['SECRET_KEY']}\n")
+    assert read(SECRET_KEY="", SECRET_KEY_FILE=str(place)).secret_key == GOOD["SECRET_KEY"]
+    place.write_text(f" {OTHER_KEY},{KEY}\n")
+    assert len(read(ENCRYPTION_KEYS="", ENCRYPTION_KEYS_FILE=str(place)).encryption_keys) == 2
+    place.write_text("smtp://mail.example.com\n")
+    assert read(MAIL_URL_FILE=str(place)).mail_url == "smtp://mail.example.com"
+    assert complaint(SECRET_KEY_FILE=str(place)) == "SECRET_KEY and SECRET_KEY_FILE are both set; leave one out"
+    place.write_bytes(b"\xff\xfe")
+    assert complaint(MAIL_URL_FILE=str(place)).endswith("can't be read: it is no text")
+    place.write_text("short")
+    assert complaint(SECRET_KEY="", SECRET_KEY_FILE=str(place)).startswith("SECRET_KEY must be a random text")
+    place.unlink()
+    assert (
+        complaint(MAIL_URL_FILE=str(place))
+        == f"MAIL_URL_FILE names {place}, which can't be read: No such file or directory"
+    )
+
+
+def test_a_program_that_gets_a_setting_does_not_get_its_file() -> None:
+    ours = {"DATABASE_URL_FILE": "/run/secrets/database", "REDIS_URL_FILE": "/run/secrets/redis"}
+    assert environ_with({"DATABASE_URL": "sqlite:///drill"}, ours) == {
+        "DATABASE_URL": "sqlite:///drill",
+        "REDIS_URL_FILE": "/run/secrets/redis",
+    }
+
+
+KEYLESS = {**GOOD, "SECRET_KEY": "", "ENCRYPTION_KEYS": "", "WITHOUT_KEYS": "1"}
+
+
+@pytest.mark.parametrize("command", [["worker.py"], ["-m", "gunicorn", "wsgi:app", "--bind", "127.0.0.1:0"]])
+def test_what_needs_the_keys_does_not_start_without_them(command: list[str]) -> None:
+    assert Config.from_environment(KEYLESS).encryption_keys == ()
+    environ = {name: value for name, value in os.environ.items() if not name.endswith("_FILE")}
+    answer = subprocess.run(
+        [sys.executable, *command],
+        cwd=Path(__file__).parents[2],
+        env={**environ, **KEYLESS},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 1
+    assert "asapp can't start: WITHOUT_KEYS=1 is for the scheduler, migrations and backups" in answer.stderr
 
 
 PROVIDER = {"OIDC_ISSUER": "https://id.example/", "OIDC_CLIENT_ID": "asapp", "OIDC_CLIENT_SECRET": "a secret"}
