@@ -15,11 +15,21 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from flask import Flask
 from flask_migrate import downgrade, upgrade
+from sqlalchemy import select
 
 from asapp import create_app
-from asapp.core.database import Base
+from asapp.core.database import Base, writing
 from asapp.core.extensions import db
+from asapp.core.vault import Vault
+from asapp.models import Connection, Contact, ContactList, ListMember, RunTrigger
+from asapp.models.columns import place_of
+from asapp.sync import runs
+from asapp.sync.execute import execute_run
+from asapp.sync.run_context import JobContext
+from orgsim import Running
 from tests.conftest import make_config
+from tests.factories import org_access
+from tests.syncing import reasons_here
 
 Tables = dict[str, list[dict[str, Any]]]
 REVISIONS = [each.revision for each in ScriptDirectory("migrations").walk_revisions()][::-1]
@@ -207,3 +217,82 @@ def is_allowed(kind: str) -> bool:
         finally:
             connection.rollback()
     return True
+
+
+RELEASE = "0005"  # the newest revision of 0.1.0, in the middle of the chain's numbers
+
+
+def insert_old(table: str, **values: Any) -> None:
+    """Insert a row into a table as it is now, with a value in every column that needs one."""
+    found = sa.MetaData()
+    found.reflect(db.engine, only=[table])
+    columns = found.tables[table].columns
+    needed = {each.name: value_of(each, 1) for each in columns if not each.nullable and each.server_default is None}
+    with db.engine.begin() as connection:
+        connection.execute(found.tables[table].insert().values(needed | values))
+
+
+def test_a_database_of_release_0_1_is_upgraded_and_syncs(empty: Flask, org: Running) -> None:
+    upgrade(revision=RELEASE)
+    key, secret, link = "release-key", "release-secret", "https://my.example/callback"
+    org.org.register_app(key, secret, [link])
+    user = org.org.add_user(name="Amara Okafor", username="amara@northgate.example")
+    mira, ravi = (org.org.add_contact(user, last_name=name, email=f"{name}@fjord.example") for name in ("mira", "ravi"))
+    tokens = org.org.issue_tokens(user, key)
+    vault: Vault = empty.extensions["asapp.vault"]
+
+    def sealed(table: str, **values: str) -> dict[str, str]:
+        return {
+            f"{name}_sealed": vault.seal(text, place_of(table, "old", f"{name}_sealed"))
+            for name, text in values.items()
+        }
+
+    insert_old(
+        "partners",
+        id=1,
+        public_id="old",
+        slug="northgate",
+        name="Northgate",
+        is_enabled=True,
+        salesforce_url=org.url,
+        api_version="62.0",
+        opt_out_field="HasOptedOutOfEmail",
+        opt_outs_trusted_days=7,
+        keep_leads_with_advisor=True,
+        api_share_percent=10,
+        **sealed("partners", consumer_key=key, consumer_secret=secret),
+    )
+    insert_old("users", email="amara@advisor.example", name="Amara", role="advisor", partner_id=1)
+    insert_old(
+        "connections",
+        public_id="old",
+        org_id=org.org.id,
+        salesforce_user_id=user,
+        instance_url=org.url,
+        status="connected",
+        watermark=LONG_AGO,
+        last_good_sync_at=LONG_AGO,
+        first_synced_at=LONG_AGO,
+        **sealed("connections", access_token=tokens["access_token"], refresh_token=tokens["refresh_token"]),
+    )
+    for number, (salesforce_id, name) in enumerate(((mira, "mira"), (ravi, "ravi")), 1):
+        who = {"id": number, "salesforce_id": salesforce_id, "last_name": name, "email": f"{name}@fjord.example"}
+        insert_old("contacts", connection_id=1, source="salesforce", is_lead=False, **who)
+        insert_old("ledger", salesforce_id=salesforce_id, outcome="synced")
+    insert_old("lists", kind="own", name="Newsletter", name_key="newsletter")
+    insert_old("list_members", contact_id=2)
+    org.org.update_contact(mira, HasOptedOutOfEmail=True)
+    ida = org.org.add_contact(user, last_name="ida", email="ida@fjord.example")
+
+    answer = empty.test_cli_runner().invoke(args=["db", "upgrade"])
+    assert answer.exit_code == 0, answer.output
+    connection = db.session.get_one(Connection, 1)
+    run = runs.start_run(connection, RunTrigger.MANUAL, lambda ids: True)
+    assert run
+    with writing():
+        execute_run(run.id, JobContext(org_access(), lambda ids: True, 15, lambda: False))
+    db.session.expire_all()
+    assert (run.status, run.error_code) == ("complete", None)
+    assert reasons_here(connection) == {mira: "opted_out", ravi: None, ida: None}
+    on_list = select(Contact.salesforce_id).join(ListMember).join(ContactList).where(ContactList.name == "Newsletter")
+    assert db.session.scalars(on_list).all() == [ravi]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import resource
 import secrets
 import time
 from collections.abc import Iterator
@@ -26,22 +28,43 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # the first one build
 BASE = "localhost/asapp-base"
 PASSWORD = "harbour-lamp-orchid"
 MOST_BYTES = 600_000_000  # with the base
-MOST_START_S = 20.0
+MOST_BUILD_CPU_S = 360.0  # from nothing: processor time, which is the same on a machine that is busy
+FIGURES = ROOT / ".cache/image.json"
 WRITE = ["sh", "-c", "touch /app/file /venv/file /data/file || echo refused"]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
 
 
 @pytest.fixture(scope="module")
 def image() -> Iterator[Image]:
+    FIGURES.unlink(missing_ok=True)
     with Builder() as builder:
+        began_at, cpu_before_s = time.monotonic(), cpu_of_children_s()
         builder.make_base(BASE)
         builder.build("localhost/asapp", ROOT, BASE)
+        note(build_s=time.monotonic() - began_at, build_cpu_s=cpu_of_children_s() - cpu_before_s)
         yield Image(builder, "localhost/asapp")
 
 
-def test_the_image_holds_what_production_runs_and_nothing_else(image: Image, record_property: pytest.Function) -> None:
+def cpu_of_children_s() -> float:
+    """Return the processor time of the programs that we have started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def note(**figures: float | str) -> None:
+    """Add to the figures that are left for the reader."""
+    FIGURES.parent.mkdir(exist_ok=True)
+    known = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    rounded = {name: round(value, 1) if isinstance(value, float) else value for name, value in figures.items()}
+    FIGURES.write_text(json.dumps(known | rounded, indent=1))
+
+
+def test_the_image_holds_what_production_runs_and_nothing_else(image: Image) -> None:
     files = image.files()
-    record_property("image_bytes", sum(files.values()))
+    ours = [size for path, size in files.items() if path.startswith(("app/", "venv/"))]
+    note(
+        files=len(files), bytes=sum(files.values()), our_files=len(ours), our_bytes=sum(ours), user=image.config["User"]
+    )
     top = {path.split("/")[1] for path in files if path.startswith("app/")}
     assert top == {
         *("asapp", "migrations", "static", "templates"),
@@ -54,6 +77,11 @@ def test_the_image_holds_what_production_runs_and_nothing_else(image: Image, rec
     assert sum(files.values()) < MOST_BYTES
     told = str(image.config) + str(image.history)
     assert "PIP_" not in told
+
+
+@pytest.mark.usefixtures("image")
+def test_it_is_built_from_nothing_in_six_minutes() -> None:
+    assert json.loads(FIGURES.read_text())["build_cpu_s"] < MOST_BUILD_CPU_S
 
 
 def test_the_image_belongs_to_root_and_its_user_can_write_nothing_of_it(image: Image) -> None:
@@ -70,7 +98,6 @@ def test_all_processes_start_from_it_confined_as_in_compose_and_sync(
     postgres_server: PostgresServer,
     redis_server: RedisServer,
     tmp_path: Path,
-    record_property: pytest.Function,
 ) -> None:
     redis_server.flush()
     port = free_port()
@@ -104,8 +131,7 @@ def test_all_processes_start_from_it_confined_as_in_compose_and_sync(
         container("scheduler") as scheduler,
     ):
         wait_for(lambda: status_of(f"{config.public_url}/readyz") == 200, "for the web process")
-        record_property("start_s", round(time.monotonic() - began_at, 1))
-        assert time.monotonic() - began_at < MOST_START_S
+        note(start_s=time.monotonic() - began_at)
         slug = flask("partners", "create", "Northgate Wealth", "--url", org.url, "--key", "3MVG9key").splitlines()[-1]
         flask("users", "create", "amara@advisor.example", "--name", "Amara", "--role", "advisor", "--partner", slug)
         drive(
