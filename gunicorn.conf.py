@@ -39,8 +39,10 @@ _figures = tempfile.mkdtemp(prefix="asapp-figures-")
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = _figures
 
 
-def on_starting(_server: Any) -> None:
-    """End with one line where a setting is missing or bad, before any process is started."""
+def on_starting(server: Any) -> None:
+    """End with one line where a setting of asapp is missing or bad, before any process is started."""
+    if server.app.app_uri != "wsgi:app":
+        return
     try:
         Config.from_environment().require_keys()
     except ConfigError as error:
