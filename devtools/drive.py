@@ -54,6 +54,8 @@ def log_in(visitor: Visitor, way: Way, say: Callable[[str], None]) -> None:
     say(f"Open {page.url}: {page.heading}")
     if page.has_button(BY_PROVIDER):
         page = visitor.press(page, BY_PROVIDER)
+        if address := page.find_link("Go on"):
+            page = visitor.open(address)
         say(f"{BY_PROVIDER}: {page.heading}, at the identity provider")
         page = visitor.press(page, way.email)
     else:
