@@ -81,6 +81,7 @@ def test_a_program_that_gets_a_setting_does_not_get_its_file() -> None:
 KEYLESS = {**GOOD, "SECRET_KEY": "", "ENCRYPTION_KEYS": "", "WITHOUT_KEYS": "1"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["worker.py"], ["-m", "gunicorn", "wsgi:app", "--bind", "127.0.0.1:0"]])
 def test_what_needs_the_keys_does_not_start_without_them(command: list[str]) -> None:
     assert Config.from_environment(KEYLESS).encryption_keys == ()
