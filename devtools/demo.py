@@ -149,9 +149,12 @@ class Provider(Site):
 
 
 class Demo:
-    def __init__(self, ports: Ports, folder: Path, *, with_provider: bool = False) -> None:
+    """mail_url: where mails are sent; without it none are."""
+
+    def __init__(self, ports: Ports, folder: Path, mail_url: str | None = None, *, with_provider: bool = False) -> None:
         self.ports = ports
         self.folder = folder
+        self.mail_url = mail_url
         self.consumer_key = f"3MVG9{secrets.token_urlsafe(30)}"
         self.consumer_secret = secrets.token_hex(32).upper()
         self.provider = Provider(folder / "provider.log", [ADVISOR, BEGINNER, ADMIN]) if with_provider else None
@@ -249,6 +252,7 @@ Ctrl-C ends everything.
             public_url=self.ports.web_url,
             salesforce_allow_loopback=True,
             sync_interval_minutes=5,
+            mail_url=self.mail_url,
             require_second_factor=False,  # no phone is needed to look around
             identity_provider=IdentityProvider(self.provider.url, "asapp", "demo") if self.provider else None,
         )

@@ -697,7 +697,11 @@ def _has_moved(address: Address) -> bool:
 
 
 def _copies_of(address: Address, moments: Collection[datetime], vault: Vault) -> list[tuple[Address, Any]]:
-    """Return what was carried over of an address's unsubscribes of these moments, each with its address at another firm."""
+    """Return what was carried over of an address's unsubscribes of these moments, each with its address at another firm.
+
+    Each firm has a key of its own, so an address is recognised by the contacts that are here, hidden ones too. If the only one
+    was deleted for good or erased, the copy stays: a person who comes back under that address is emailed only after opting in.
+    """
     user = db.session.get_one(User, address.user_id)
     others = earlier_firms(user, address.partner_id, vault)
     if not others:

@@ -82,7 +82,7 @@ REASONS: Mapping[str, ReasonWords] = {
         "Opted out",
         "Opted out of email in Salesforce",
         "The opt-out box is ticked on this record in Salesforce, so nothing is sent.",
-        "Only if this person asks for mail again: untick the box in Salesforce. It follows with the next sync.",
+        "Only if this person asks for email again: untick the box in Salesforce. It follows with the next sync.",
     ),
     Reason.TWIN_OPTED_OUT: ReasonWords(
         "Same address opted out",

@@ -316,7 +316,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     ),
     (CONNECT, Code.REDIRECT_MISMATCH): admin_fixes(
         "Our return address is missing in the firm's app.",
-        "Salesforce does not send anybody back to an address that isn't written in the app: {quote}.",
+        "Salesforce sends no one back to an address that isn't entered in the app: {quote}.",
         "Hello, please set the callback URL of AdvisorStream Integration in our Salesforce to exactly\n{callback}{signed}",
         subject="Callback URL for AdvisorStream",
     ),
@@ -552,7 +552,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (SYNC, Code.OPT_OUT_HIDDEN): admin_fixes(
         "Your Salesforce user can't see who has opted out of email.",
         "The field “{field}”{called} is hidden from {user}. Without it we can't know who must not be emailed, so "
-        "we stopped before reading anybody.",
+        "we stopped before reading anyone.",
         "Hello, AdvisorStream can't read the field {field}{called} of Contact as {user}. Please grant Read on it: Setup › "
         "Object Manager › Contact › Fields & Relationships › {label} › Set Field-Level Security, and tick Visible for the "
         "profile of {user} (or add the field to a permission set of theirs). Please show the same field of Lead, too.",

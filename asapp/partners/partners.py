@@ -267,7 +267,7 @@ def _refuse_twin(name: str, url: str) -> None:
         Partner.deleted_at.is_(None),
     )
     if db.session.scalar(same.limit(1)):
-        raise InvalidFields({"name": "A partner with this name and address is here already."})
+        raise InvalidFields({"name": "A firm with this name and address is here already."})
 
 
 def _free_slug(name: str) -> str:

@@ -126,7 +126,7 @@ def edit(slug: str, number: str) -> ResponseReturnValue:
         token = email_links.make_token(user, new, config().secret_key)
         url = f"{config().public_url}{url_for('email_links.show', token=token)}"
         post_later(email_links.ask_letter(user, new, url))
-        words += f" A mail to {new} asks to confirm it. Until then {user.email} logs in."
+        words += f" An email to {new} asks to confirm it. Until then {user.email} logs in."
     flash(words, "good")
     return go_to(url_for("advisors.index", slug=slug))
 

@@ -329,7 +329,8 @@ def tell_advisors(partner: Partner, *, is_revoked: bool) -> None:
 def say_who_is_told(letters: int) -> None:
     if letters and not has_mail():
         flash(
-            f"No mail server is set up, so {counted(letters, 'advisor was', 'advisors were')} not told by mail.", "warn"
+            f"No mail server is set up, so {counted(letters, 'advisor was', 'advisors were')} not told by email.",
+            "warn",
         )
     elif letters:
-        flash(f"A mail to {counted(letters, 'advisor')} is on its way.", "good")
+        flash(f"An email to {counted(letters, 'advisor')} is on its way.", "good")

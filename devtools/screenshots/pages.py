@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from uuid import uuid4
 
+import pyotp
+import requests
 from playwright.sync_api import Page
 
+from devtools.demo import PASSWORD
 from devtools.guard import ROOT
 from devtools.sample_sender import Sender
-from devtools.screenshots.studio import ADA, AMARA, JONAS, Studio, take
+from devtools.screenshots.coverage import pages_without_picture
+from devtools.screenshots.studio import ADA, AMARA, JONAS, TIMEOUT_S, Studio, take
 
 PANEL = "/settings/integrations?open=salesforce"
 FOR_GUIDES = ROOT / "static" / "guides"
 FOR_README = ROOT / "docs" / "pictures"
 GIVEN_AWAY = 620
 BLINK_MS = 2500  # a form that is filled in faster is asked about once more
+GUESSES = 21  # of a link, from one address, until no more are taken
 WRONG_SECRET = "0123456789ABCDEF" * 4
 
 # Pages that need no more than to be opened: the picture's name, and the path.
@@ -40,7 +45,6 @@ why /contacts/why?person=Zebedee+Nobody
 why-empty /contacts/why
 new-contact /contacts/new
 new-list /contacts/lists/new
-lists-from-salesforce /contacts/from-salesforce
 profile /settings
 security /settings/security
 second-step /settings/second-factor
@@ -74,6 +78,9 @@ not-found /nothing-here
 setup-unknown /partner-setup/unknown
 sign-up-unknown /o/unknown
 unsubscribe-invalid /u/unknown
+password-gone /password/unknown
+email-gone /email/unknown
+sign-up-confirm-gone /o/amara-okafor/confirm
 """
 HELD = """
 held-panel /settings/integrations?open=salesforce
@@ -213,11 +220,14 @@ def enter_keys(studio: Studio, link: str, secret: str = "") -> Page:
 
 def photograph_everything(studio: Studio) -> None:
     """Take a picture of every page in each look (Studio.photograph)."""
-    before_connecting(studio)
-    at_work(studio)
-    for_admins(studio)
-    for_the_public(studio)
-    in_trouble(studio)
+    for act in (before_connecting, at_work, look_into_lists, make_contact_and_list, for_admins, set_a_firm_up):
+        studio.attempt(act)
+    for act in (look_after_people, make_key, for_the_public, in_trouble):
+        studio.attempt(act)
+    for act in (set_second_step_up, change_address, when_it_breaks):
+        studio.attempt(act)
+    without = pages_without_picture(studio.demo.config, studio.urls)
+    studio.problems += [f"{name}: no picture, and not named as left out" for name in without]
 
 
 def shoot_all(studio: Studio, who: str, pages: str) -> None:
@@ -236,12 +246,20 @@ def before_connecting(studio: Studio) -> None:
     shoot_all(studio, JONAS, NEW)
     page = connect(studio, JONAS)
     studio.photograph("connected-panel", page)
+    page.get_by_text("Connect another Salesforce user").click()
+    page.get_by_role("button", name="Log in as another user").click()
+    page.get_by_role("button", name="Log in as Ewa Wiśniewska").click()
+    page.get_by_role("button", name="Allow").click()
+    page.locator("#switch").wait_for()
+    studio.photograph("switch", page)
+    page.locator("#keep-connection").click()
+    page.locator("#sync").wait_for()
     page.close()
 
 
 def at_work(studio: Studio) -> None:
     make_history(studio)
-    sign_up(studio)
+    confirm_sign_up(studio, sign_up(studio))
     shoot_all(studio, AMARA, WORKING)
     studio.photograph("receipt", open_receipt(studio))
     page = studio.open("/changes?kind=left&since=30", AMARA)
@@ -280,8 +298,120 @@ def sign_up(studio: Studio) -> str:
     return address
 
 
+def confirm_sign_up(studio: Studio, address: str) -> None:
+    """Let the firm ask for a confirmation; sign someone up, who confirms."""
+    firm = studio.open("/admin/partners/northgate-wealth", ADA)
+    firm.get_by_label("Confirm sign-ups by email").check()
+    with firm.expect_navigation():
+        firm.get_by_role("button", name="Save").click()
+    page = studio.open(address)
+    page.get_by_label("First name").fill("Oskar")
+    page.get_by_label("Last name").fill("Brandt")
+    page.get_by_label("Email").fill("oskar.brandt@harbour.example")
+    page.get_by_role("checkbox").check()
+    page.wait_for_timeout(BLINK_MS)
+    page.get_by_role("button", name="Sign up").click()
+    page.get_by_role("heading", name="One more step").wait_for()
+    studio.photograph("sign-up-one-more-step", page)
+    photograph_lead(studio, "Oskar Brandt")
+    page.goto(studio.link_in_mail("oskar.brandt@harbour.example"))
+    studio.photograph("sign-up-confirm", page)
+    page.get_by_role("button", name="Yes, sign me up").click()
+    page.get_by_role("heading", name="Confirmed").wait_for()
+    studio.photograph("sign-up-confirmed", page)
+    firm.get_by_label("Confirm sign-ups by email").uncheck()
+    with firm.expect_navigation():
+        firm.get_by_role("button", name="Save").click()
+
+
+def photograph_lead(studio: Studio, name: str) -> None:
+    page = studio.open("/leads", AMARA)
+    studio.photograph("leads-not-confirmed", page)
+    page.get_by_role("link", name=name).click()
+    page.get_by_role("heading", name=name, level=1).wait_for()
+    studio.photograph("lead", page)
+    page.get_by_role("link", name="Erase…").click()
+    page.get_by_role("button", name="Erase for good").wait_for()
+    studio.photograph("lead-erase", page)
+
+
+def look_into_lists(studio: Studio) -> None:
+    page = studio.open("/contacts/from-salesforce", AMARA)
+    page.get_by_role("table", name="List views and campaigns").wait_for()
+    studio.photograph("lists-from-salesforce", page)
+    page.goto(f"{studio.web}/contacts/from-salesforce/choose")
+    page.get_by_role("link", name="Look inside").first.click()
+    page.locator("#look").wait_for()
+    studio.photograph("lists-look", page)
+
+
+def make_contact_and_list(studio: Studio) -> None:
+    page = studio.open("/contacts/new", AMARA)
+    page.get_by_label("First name").fill("Ines")
+    page.get_by_label("Last name").fill("Duarte")
+    page.get_by_label("Email").fill("ines.duarte@harbour.example")
+    page.get_by_role("button", name="Add contact").click()
+    page.goto(f"{studio.web}/contacts?q=duarte")
+    page.get_by_role("link", name="Ines Duarte").click()
+    page.get_by_role("link", name="Edit").wait_for()
+    studio.photograph("contact-by-hand", page)
+    page.get_by_role("link", name="Edit").click()
+    page.get_by_label("First name").wait_for()
+    studio.photograph("contact-edit", page)
+    page.goto(f"{studio.web}/contacts/lists/new")
+    page.get_by_label("Name of the list").fill("Autumn seminar")
+    page.get_by_role("button", name="Make the list").click()
+    page.get_by_role("navigation", name="Lists").get_by_role("link", name="Autumn seminar").click()
+    page.get_by_role("link", name="Rename or delete").wait_for()
+    studio.photograph("contacts-list", page)
+    page.get_by_role("link", name="Rename or delete").click()
+    page.get_by_role("button", name="Rename").wait_for()
+    studio.photograph("list-edit", page)
+
+
+def look_after_people(studio: Studio) -> None:
+    """Invite an advisor, deactivate the account, and change another one's address."""
+    page = studio.open("/admin/partners/northgate-wealth/advisors", ADA)
+    page.get_by_label("Name").fill("Priya Raman")
+    page.get_by_label("Email").fill("priya@advisor.example")
+    page.get_by_role("button", name="Invite").click()
+    page.locator("#link").wait_for()
+    studio.photograph("advisor-invited", page)
+    studio.photograph("password-set", studio.open(page.locator("#link").input_value()))
+    page.get_by_role("link", name="Done").click()
+    for name, link in (("change", "Change… Priya"), ("move", "Move… Priya"), ("deactivate", "Deactivate… Priya")):
+        page.get_by_role("link", name=link).click()
+        page.get_by_role("link", name="Keep").wait_for()
+        studio.photograph(f"advisor-{name}", page)
+        if name != "deactivate":
+            page.get_by_role("link", name="Keep").click()
+    page.get_by_role("button", name="Deactivate Priya").click()
+    page.get_by_role("link", name="Erase… Priya").wait_for()
+    studio.photograph("advisors-inactive", page)
+    page.get_by_role("link", name="Erase… Priya").click()
+    page.get_by_role("button", name="Erase Priya").wait_for()
+    studio.photograph("advisor-erase", page)
+    page.goto(f"{studio.web}/admin/partners/northgate-wealth/advisors")
+    page.get_by_role("link", name="Change… Jonas").click()
+    page.get_by_label("Email").fill("jonas.l@advisor.example")
+    page.get_by_role("button", name="Save").click()
+    studio.photograph("email-confirm", studio.open(studio.link_in_mail("jonas.l@advisor.example")))
+
+
+def make_key(studio: Studio) -> None:
+    page = studio.open("/admin/api-keys", ADA)
+    page.get_by_label("Label").fill("Mail engine")
+    page.get_by_role("checkbox").first.check()
+    page.get_by_role("button", name="Make the key").click()
+    page.locator("#key").wait_for()
+    studio.photograph("api-key-made", page)
+
+
 def for_admins(studio: Studio) -> None:
     shoot_all(studio, ADA, FOR_ADMINS)
+
+
+def set_a_firm_up(studio: Studio) -> None:
     link = new_firm(studio)
     shoot(studio, "", "setup-guide", link)
     shoot(studio, "", "setup-keys", f"{link}/keys")
@@ -290,6 +420,10 @@ def for_admins(studio: Studio) -> None:
     page = enter_keys(studio, link)
     studio.photograph("setup-done", page)
     shoot(studio, "", "setup-ended", link)
+    page = studio.open("/admin/audit", ADA)
+    page.get_by_role("link", name="Erase…").first.click()
+    page.get_by_role("button", name="Erase").wait_for()
+    studio.photograph("audit-erase", page)
 
 
 def for_the_public(studio: Studio) -> None:
@@ -343,3 +477,34 @@ def in_trouble(studio: Studio) -> None:
     studio.org("expire_sessions")
     studio.sync(page)
     shoot_all(studio, AMARA, RECONNECT)
+
+
+def set_second_step_up(studio: Studio) -> None:
+    page = studio.open("/settings/second-factor", JONAS)
+    secret = page.locator(".secret-text").inner_text().replace(" ", "")
+    page.get_by_label("Six digits").fill(pyotp.TOTP(secret).now())
+    page.get_by_role("button", name="Confirm").click()
+    page.locator(".codes").wait_for()
+    studio.photograph("recovery-codes", page)
+    page = studio.open("/login")
+    page.get_by_label("Email").fill(JONAS)
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_role("heading", name="One more step").wait_for()
+    studio.photograph("login-code", page)
+
+
+def change_address(studio: Studio) -> None:
+    page = studio.open(studio.link_in_mail("jonas.l@advisor.example"))
+    page.get_by_role("button", name="Use this address").click()
+    page.get_by_role("heading", name="Your address is changed").wait_for()
+    studio.photograph("email-confirmed", page)
+
+
+def when_it_breaks(studio: Studio) -> None:
+    """Afterwards nothing works."""
+    for _ in range(GUESSES):
+        requests.get(f"{studio.web}/password/unknown", timeout=TIMEOUT_S)
+    shoot(studio, "", "too-many", "/password/unknown")
+    studio.break_syncs()
+    shoot(studio, AMARA, "broken", "/settings/integrations/runs")

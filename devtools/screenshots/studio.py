@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email import message_from_string, policy
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
 import requests
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Locator, Page, Route, sync_playwright
 
 from devtools.demo import ADMIN, ADVISOR, BEGINNER, PASSWORD, Demo, Ports, empty_folder, own_folder, stopping
 from devtools.npm_files import AXE, HTMX
 from devtools.programs import find_chromium, free_port
+from devtools.smtp_sink import MailServer, running_mail_server
+from devtools.waiting import wait_for
 
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 LOOKS = [(size, scheme) for size in (WIDE, PHONE) for scheme in ("light", "dark")]
@@ -25,10 +29,15 @@ AGED = {"sync_runs": ("queued_at", "enqueued_at", "started_at", "finished_at"), 
 
 
 class Studio:
-    def __init__(self, demo: Demo, browser: Browser, pictures: Path) -> None:
+    """urls: of the pages that were photographed."""
+
+    def __init__(self, demo: Demo, browser: Browser, pictures: Path, mails: MailServer) -> None:
         self.demo = demo
         self.pictures = pictures
         self.problems: list[str] = []
+        self.urls: set[str] = set()
+        self._mails = mails
+        self._last: Page | None = None
         self._browser = browser
         self._contexts: dict[str, BrowserContext] = {}
         pictures.mkdir(parents=True, exist_ok=True)
@@ -50,7 +59,7 @@ class Studio:
 
     def open(self, path: str, who: str = "") -> Page:
         """Open a page as a person with this address, who is logged in first; as no one without it."""
-        page = self._context(who).new_page()
+        self._last = page = self._context(who).new_page()
         page.goto(urljoin(self.web, path))
         return page
 
@@ -66,6 +75,7 @@ class Studio:
 
     def photograph(self, name: str, page: Page) -> None:
         """Take a picture of the page as it is in each look; note what axe finds and what scrolls sideways."""
+        self.urls.add(page.url)
         for size, scheme in LOOKS:
             page.set_viewport_size(size)  # type: ignore[arg-type]
             page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
@@ -78,11 +88,18 @@ class Studio:
         page.set_viewport_size(WIDE)  # type: ignore[arg-type]
         page.emulate_media(color_scheme="light")
 
+    def attempt(self, act: Callable[[Studio], None]) -> None:
+        """Let an act be played; one that fails is noted, and the next one begins."""
+        try:
+            act(self)
+        except (Error, TimeoutError) as error:
+            self.photograph_failure()
+            self.problems.append(f"{act.__name__}: {str(error).splitlines()[0]}")
+
     def photograph_failure(self) -> None:
         """Take a picture of the page that was opened last."""
-        pages = [page for context in self._contexts.values() for page in context.pages]
-        if pages:
-            pages[-1].screenshot(path=self.pictures / "failed.png", full_page=True)
+        if self._last and not self._last.is_closed():
+            self._last.screenshot(path=self.pictures / "failed.png", full_page=True)
 
     def _examine(self, look: str, page: Page, width: int) -> None:
         if (found := page.evaluate("document.documentElement.scrollWidth")) > width:
@@ -104,6 +121,24 @@ class Studio:
         page.locator("#sync").click()
         ended = ", ".join(f"[data-state={state}]" for state in ("complete", "held", "failed"))
         page.locator(f"[data-run]:not([data-run='{before}'])").and_(page.locator(ended)).wait_for()
+
+    def link_in_mail(self, address: str) -> str:
+        """Wait for a mail to this address; return the link in it."""
+
+        def find() -> str | None:
+            for mail in (message_from_string(raw, policy=policy.default) for raw in self._mails.taken):
+                body = mail.get_body(("plain",))
+                found = re.search(rf"{re.escape(self.web)}\S+", body.get_content() if body else "")
+                if mail["To"] == address and found:
+                    return found.group()
+            return None
+
+        return wait_for(find, f"for a mail to {address}") or ""
+
+    def break_syncs(self) -> None:
+        """Leave rows that no page can show."""
+        with sqlite3.connect(self.demo.folder / "asapp.sqlite3", timeout=TIMEOUT_S) as database:
+            database.execute("UPDATE sync_runs SET queued_at = 'never'")
 
     def age(self, days: int) -> None:
         """Move what syncs did so far into the past, so that pages have a history to show."""
@@ -148,22 +183,23 @@ def _answer_with_htmx(route: Route) -> None:
 @contextmanager
 def opened(folder: Path, pictures: Path) -> Iterator[Studio]:
     """Start the demo's house, with one advisor connected and synced and one mailing sent, and a browser."""
-    demo = Demo(Ports(free_port(), free_port()), folder)
-    with own_folder(folder), stopping(demo), sync_playwright() as playwright:
-        empty_folder(folder)
-        demo.start()
-        demo.drive()
-        demo.send()
-        arguments = ["--no-sandbox", "--disable-gpu"]  # Chromium has no sandbox as root
-        browser = playwright.chromium.launch(executable_path=str(find_chromium()), args=arguments)
-        studio = Studio(demo, browser, pictures)
-        try:
-            yield studio
-        except Exception:
-            studio.photograph_failure()
-            raise
-        finally:
-            browser.close()
+    with running_mail_server() as mails:
+        demo = Demo(Ports(free_port(), free_port()), folder, mails.url)
+        with own_folder(folder), stopping(demo), sync_playwright() as playwright:
+            empty_folder(folder)
+            demo.start()
+            demo.drive()
+            demo.send()
+            arguments = ["--no-sandbox", "--disable-gpu"]  # Chromium has no sandbox as root
+            browser = playwright.chromium.launch(executable_path=str(find_chromium()), args=arguments)
+            studio = Studio(demo, browser, pictures, mails)
+            try:
+                yield studio
+            except Exception:
+                studio.photograph_failure()
+                raise
+            finally:
+                browser.close()
 
 
 AMARA, JONAS, ADA = ADVISOR[0], BEGINNER[0], ADMIN[0]

@@ -74,7 +74,7 @@ def test_admins_help_people_back_in(house: BrowserHouse, open_page: OpenPage) ->
     expect(admin.get_by_label("Email")).to_have_attribute("aria-invalid", "true")
     admin.get_by_label("Email").fill(f"new.{email}")
     follow(admin, admin.get_by_role("button", name="Save"))
-    expect(admin.get_by_role("main")).to_contain_text(f"A mail to new.{email} asks to confirm it.")
+    expect(admin.get_by_role("main")).to_contain_text(f"An email to new.{email} asks to confirm it.")
     with house.rows():
         token = email_links.make_token(db.session.get_one(User, alice_id), f"new.{email}", house.config.secret_key)
     hers.goto(f"{house.url}/email/{token}")

@@ -131,7 +131,7 @@ def test_disabling_gives_permissions_back_where_that_is_chosen(
     partner, _alice, connection = a_firm_at_work()
     page = client.get(client.post(f"{PATH}/disable", data={"tokens": "revoke"}).location).text
     assert "1 advisor is disconnected." in page
-    assert "A mail to 1 advisor is on its way." in page
+    assert "An email to 1 advisor is on its way." in page
     db.session.rollback()
     assert connection.is_disconnected
     assert connection.refresh_token_sealed is None
@@ -152,7 +152,7 @@ def test_stop_everything_ends_all_at_once_and_enable_undoes_it(
     assert "1 advisor is disconnected." in asked
     page = client.get(client.post(f"{PATH}/stop").location).text
     assert "Everything is stopped for Northgate Wealth." in page
-    assert "A mail to 1 advisor is on its way." in page
+    assert "An email to 1 advisor is on its way." in page
     db.session.expire_all()
     assert not partner.is_enabled
     assert connection.is_disconnected

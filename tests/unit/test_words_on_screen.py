@@ -47,11 +47,21 @@ def texts_of_code() -> Iterator[tuple[str, str]]:
                     yield f"asapp/{folder}/{path.name}:{node.lineno}", node.value  # type: ignore[attr-defined]
 
 
+def texts_of_refusals() -> Iterator[tuple[str, str]]:
+    """Yield what is said beside a field, wherever it is written."""
+    for path in sorted((ROOT / "asapp").rglob("*.py")):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "InvalidFields":
+                for node in ast.walk(call):
+                    if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+                        yield f"{path.relative_to(ROOT)}:{node.lineno}", node.value
+
+
 @pytest.mark.parametrize("word", NOT_SAID)
 def test_people_read_the_words_of_the_glossary(word: str) -> None:
     found = [
         f"{place}: {match[0]}"
-        for texts in (texts_of_templates(), texts_of_code())
+        for texts in (texts_of_templates(), texts_of_code(), texts_of_refusals())
         for place, text in texts
         for match in re.finditer(word, EXCEPT.sub(" ", text), re.IGNORECASE)
     ]

@@ -312,7 +312,7 @@ def test_an_admin_changes_a_name_at_once_and_an_address_when_it_is_confirmed(
     assert "Someone already has this address." in client.post(path, data={"name": "Al", "email": ada.email}).text
     outbox.clear()
     page = client.get(client.post(path, data={"name": "Alice Roy", "email": "Roy@Example.com"}).location).text
-    assert "A mail to roy@example.com asks to confirm it." in page
+    assert "An email to roy@example.com asks to confirm it." in page
     send_waiting_mails()
     (asked,) = outbox
     assert asked.to == ["roy@example.com"]

@@ -320,9 +320,9 @@ def test_a_sign_up_after_an_opt_out_is_shown_until_noted(client: FlaskClient, am
     put(someone_signs_up(amara), LeadState.SENT, opted_out=True)
     someone_signs_up(amara)
 
-    assert "asked for mail again" in client.get("/leads").text
-    note_those_shown(client, "asked for mail again")
-    assert "asked for mail again" not in client.get("/leads").text
+    assert "asked for email again" in client.get("/leads").text
+    note_those_shown(client, "asked for email again")
+    assert "asked for email again" not in client.get("/leads").text
 
 
 def note_those_shown(client: FlaskClient, box: str) -> None:
@@ -340,16 +340,16 @@ def test_noted_is_about_those_who_were_shown(client: FlaskClient, amara: User, m
     someone_signs_up(amara, "p4@example.com")
 
     page = client.get("/leads").text
-    assert "3 people have asked for mail again." in page
+    assert "3 people have asked for email again." in page
     assert "1 person you deleted here signed up again." in page
-    note_those_shown(client, "asked for mail again")
+    note_those_shown(client, "asked for email again")
     page = client.get("/leads").text
-    assert "1 person has asked for mail again." in page
+    assert "1 person has asked for email again." in page
     assert "1 person you deleted here signed up again." in page
     note_those_shown(client, "you deleted here signed up again")
     client.post("/leads/noted")
     page = client.get("/leads").text
-    assert "1 person has asked for mail again." in page
+    assert "1 person has asked for email again." in page
     assert "you deleted here" not in page
 
 

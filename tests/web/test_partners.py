@@ -156,7 +156,7 @@ def test_a_loopback_org_is_taken_where_the_settings_allow_it(client: FlaskClient
 
 def test_save_pressed_twice_makes_one(client: FlaskClient, ada: User) -> None:
     send(client)
-    assert "is here already" in send(client).text
+    assert "A firm with this name and address is here already." in send(client).text
     assert the_partner()
 
 

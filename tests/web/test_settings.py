@@ -29,7 +29,7 @@ def test_integrations_are_in_the_navigation_only_when_the_firm_is_ready(client: 
     save(alice.partner)
     page = client.get("/settings").text
     assert "/settings/integrations" not in page
-    assert f"{alice.partner.name} is switched off at the moment" in page
+    assert f"{alice.partner.name} is disabled at the moment" in page
 
 
 def test_an_advisor_of_a_firm_that_is_not_set_up_sees_whom_to_contact(client: FlaskClient) -> None:
