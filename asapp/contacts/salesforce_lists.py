@@ -42,6 +42,7 @@ class NotHere(StrEnum):
 
     OTHERS = "others"  # another user's
     OPTED_OUT = "opted_out"
+    CONSENT_HIDDEN = "consent_hidden"  # counts as opted out, since the consent record can't be seen
     NO_EMAIL = "no_email"
     HIDDEN_HERE = "hidden_here"
     LEADS = "leads"  # Leads that are not here
@@ -314,9 +315,10 @@ def _rows_of(ids: Collection[str], which: ColumnElement[bool]) -> list[Row[*tupl
 
 
 def _why_missing(connection_id: int, ids: Collection[str]) -> Counter[str]:
-    known = select(LedgerEntry.salesforce_id, LedgerEntry.outcome).where(LedgerEntry.connection_id == connection_id)
+    columns = (LedgerEntry.salesforce_id, LedgerEntry.outcome, LedgerEntry.consent_hidden)
+    known = select(*columns).where(LedgerEntry.connection_id == connection_id)
     outcomes = {
-        row.salesforce_id: row.outcome
+        row.salesforce_id: NotHere.CONSENT_HIDDEN if row.consent_hidden else row.outcome
         for chunk in in_chunks(ids)
         for row in db.session.execute(known.where(is_among(LedgerEntry.salesforce_id, chunk)))
     }
@@ -327,6 +329,8 @@ def _why(salesforce_id: str, outcome: str | None) -> NotHere:
     match outcome:
         case LedgerOutcome.OPTED_OUT:
             return NotHere.OPTED_OUT
+        case NotHere.CONSENT_HIDDEN:
+            return NotHere.CONSENT_HIDDEN
         case LedgerOutcome.NO_EMAIL:
             return NotHere.NO_EMAIL
         case LedgerOutcome.SYNCED:

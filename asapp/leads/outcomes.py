@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Select, and_, delete, null, or_, select, update
 
@@ -42,6 +42,13 @@ from asapp.models.lead import IN_SALESFORCE
 from asapp.salesforce.records import Bounce, ContactMatch, LeadRecord
 
 GONE_FOR_GOOD = (Reason.DELETED, Reason.MERGED, Reason.GONE)
+
+
+class OptOut(NamedTuple):
+    """What Salesforce says of a person. is_consent_hidden: opted out only because the consent record can't be seen."""
+
+    is_opted_out: bool
+    is_consent_hidden: bool = False
 
 
 def record_sent(
@@ -82,7 +89,7 @@ def link_to_contact(lead: Lead, match: ContactMatch, connection_id: int) -> None
     _deliver(lead, LeadState.LINKED, connection_id)
     lead.linked_kind, lead.linked_contact_id = LinkedKind.CONTACT, match.id
     _follow(lead)
-    _set_opted_out(lead, match.is_opted_out is True, utcnow())
+    _set_opted_out(lead, OptOut(match.is_opted_out is True), utcnow())
     target = find_target(lead) or _let_come_back(lead, match.id)
     if target is not None:
         tie(lead, target)
@@ -97,12 +104,13 @@ def apply_record(lead: Lead, record: LeadRecord, run_id: int | None = None) -> b
     if record.is_deleted and record.master_record_id and lead.state != LeadState.CONVERTED:
         _go_to_survivor(lead, record.master_record_id, run_id)
         return True
-    before = (lead.opted_out, lead.is_deleted, lead.state, lead.why)
+    before = (lead.opted_out, lead.consent_hidden, lead.is_deleted, lead.state, lead.why)
     if not lead.is_followed:
         lead.why = None
     lead.owner_id, lead.system_modstamp = record.owner_id, record.system_modstamp
     if record.is_opted_out is not None and lead.state != LeadState.CONVERTED:
-        _set_opted_out(lead, record.is_opted_out, record.system_modstamp, run_id)
+        opt_out = OptOut(record.is_opted_out, record.is_consent_hidden)
+        _set_opted_out(lead, opt_out, record.system_modstamp, run_id)
     if record.bounce is not None and lead.state != LeadState.CONVERTED:
         _mark_bounce(lead, record.bounce)
     if record.is_converted and lead.state != LeadState.CONVERTED:
@@ -113,7 +121,7 @@ def apply_record(lead: Lead, record: LeadRecord, run_id: int | None = None) -> b
             tie(lead, target)
     if lead.state != LeadState.CONVERTED:
         _set_deleted(lead, record.is_deleted, record.system_modstamp, run_id)
-    after = (lead.opted_out, lead.is_deleted, lead.state, lead.why)
+    after = (lead.opted_out, lead.consent_hidden, lead.is_deleted, lead.state, lead.why)
     if before != after:
         lead.changed_at = utcnow()
     return before != after
@@ -146,7 +154,7 @@ def _let_come_back(lead: Lead, contact_id: str) -> Contact | None:
         return None
     contact.first_name, contact.last_name, contact.email = lead.first_name, lead.last_name, lead.email
     contact.search_key, contact.address_hash = lead.search_key, lead.address_hash
-    contact.opted_out, contact.consent_hidden, contact.changed_at = lead.opted_out, False, utcnow()
+    contact.opted_out, contact.consent_hidden, contact.changed_at = lead.opted_out, lead.consent_hidden, utcnow()
     contact.erased_at = contact.hidden_at = None
     db.session.execute(
         delete(LedgerEntry).where(
@@ -198,7 +206,7 @@ def follow_tied(user_id: int, run_id: int | None = None, lock: Callable[[], None
         lock()
     for lead, contact in rows:
         at = contact.system_modstamp or utcnow()
-        _record_opted_out(lead, contact.opted_out, at, run_id)
+        _record_opted_out(lead, OptOut(contact.opted_out, contact.consent_hidden), at, run_id)
         _record_deleted(lead, contact.departed in GONE_FOR_GOOD, at, run_id)
         lead.changed_at = utcnow()
     return len(rows)
@@ -209,6 +217,7 @@ def unlike_their_contacts(*what: Any) -> Select[*tuple[Any, ...]]:
     is_gone = Contact.departed.in_(GONE_FOR_GOOD)
     differs = or_(
         Lead.opted_out != Contact.opted_out,
+        Lead.consent_hidden != Contact.consent_hidden,
         and_(is_gone, ~Lead.is_deleted),
         and_(or_(Contact.departed.is_(None), ~is_gone), Lead.is_deleted),
     )
@@ -221,11 +230,10 @@ def unlike_their_contacts(*what: Any) -> Select[*tuple[Any, ...]]:
     )
 
 
-def record_not_imported(lead: Lead, opted_out: bool, run_id: int) -> None:
+def record_not_imported(lead: Lead, opt_out: OptOut, run_id: int) -> None:
     """Record that the user's contact in Salesforce was not imported: it has opted out, or has no address."""
-    if lead.opted_out != opted_out:
-        _set_opted_out(lead, opted_out, utcnow(), run_id)
-        lead.changed_at = utcnow()
+    _set_opted_out(lead, opt_out, utcnow(), run_id)
+    lead.changed_at = utcnow()
 
 
 def record_departed(lead: Lead, reason: Reason, run_id: int) -> None:
@@ -354,11 +362,12 @@ def _take_over_open_lead(contact: Contact, lead: Lead) -> None:
     db.session.flush()
 
 
-def _set_opted_out(lead: Lead, opted_out: bool, at: datetime, run_id: int | None = None) -> None:
-    _record_opted_out(lead, opted_out, at, run_id)
+def _set_opted_out(lead: Lead, opt_out: OptOut, at: datetime, run_id: int | None = None) -> None:
+    _record_opted_out(lead, opt_out, at, run_id)
     contact = _own_contact(lead)
-    if contact is not None and contact.opted_out != opted_out:
-        contact.opted_out, contact.changed_at = opted_out, utcnow()
+    if contact is not None and opt_out != (contact.opted_out, contact.consent_hidden):
+        contact.opted_out, contact.consent_hidden = opt_out
+        contact.changed_at = utcnow()
 
 
 def _mark_bounce(lead: Lead, bounce: Bounce) -> None:
@@ -379,10 +388,11 @@ def _set_deleted(lead: Lead, is_deleted: bool, at: datetime, run_id: int | None 
         contact.departed, contact.changed_at = departed, utcnow()
 
 
-def _record_opted_out(lead: Lead, opted_out: bool, at: datetime, run_id: int | None) -> None:
-    if lead.opted_out != opted_out:
-        lead.opted_out = opted_out
-        kind = ConsentKind.OPTED_OUT if opted_out else ConsentKind.BACK_IN
+def _record_opted_out(lead: Lead, opt_out: OptOut, at: datetime, run_id: int | None) -> None:
+    lead.consent_hidden = opt_out.is_consent_hidden
+    if lead.opted_out != opt_out.is_opted_out:
+        lead.opted_out = opt_out.is_opted_out
+        kind = ConsentKind.OPTED_OUT if lead.opted_out else ConsentKind.BACK_IN
         consent.record(lead.id, kind, ConsentSource.SALESFORCE, at, run_id=run_id)
 
 

@@ -82,6 +82,7 @@ def shown_state(hold: str | None) -> ColumnElement[str]:
         waiting = UNDELIVERED
     return case(
         (or_(Lead.is_deleted, Lead.why == Unfollowed.GONE), literal(Shown.DELETED.value)),
+        (and_(Lead.opted_out, Lead.consent_hidden), literal(Shown.CONSENT_HIDDEN.value)),
         (Lead.opted_out, literal(Shown.OPTED_OUT.value)),
         (Lead.state.in_(waiting), literal(Shown.WAITING.value)),
         (and_(IS_FOR_REVIEW, Lead.why == Review.NOT_CONFIRMED), literal(Shown.NOT_CONFIRMED.value)),

@@ -31,6 +31,7 @@ class Shown(StrEnum):
     PLEASE_CHECK = "please_check"
     CONVERTED = "converted"
     OPTED_OUT = "opted_out"
+    CONSENT_HIDDEN = "consent_hidden"
     DELETED = "deleted"
     FOR_REVIEW = "for_review"
     NOT_CONFIRMED = "not_confirmed"
@@ -47,6 +48,7 @@ LABELS: Mapping[str, str] = {
     Shown.NOT_CONFIRMED: "Not confirmed",
     Shown.CONVERTED: "Converted",
     Shown.OPTED_OUT: "Opted out",
+    Shown.CONSENT_HIDDEN: "Consent record not visible",
     Shown.DELETED: "Deleted",
 }
 TONES: Mapping[str, str] = {
@@ -60,7 +62,13 @@ TONES: Mapping[str, str] = {
     Shown.NOT_CONFIRMED: "",
     Shown.CONVERTED: "good",
     Shown.OPTED_OUT: "",
+    Shown.CONSENT_HIDDEN: "",
     Shown.DELETED: "",
+}
+MEANINGS: Mapping[str, str] = {
+    Shown.RECEIVED: "Stored a moment ago. It is on its way.",
+    Shown.OPTED_OUT: "Opted out in Salesforce. Inactive here.",
+    Shown.CONSENT_HIDDEN: "The consent record can't be seen in Salesforce, which counts as opted out. Inactive here.",
 }
 
 
@@ -137,8 +145,8 @@ def words_of(event: ConsentEvent) -> EventWords:
 
 def meaning_of(lead: Lead, shown: str, hold: str | None) -> str:
     """Return what the state means, in one sentence for the table."""
-    if shown == Shown.RECEIVED:
-        return "Stored a moment ago. It is on its way."
+    if shown in MEANINGS:
+        return MEANINGS[shown]
     if shown == Shown.WAITING:
         return HOLDS[hold] if hold else _why_it_waits(lead)
     if shown == Shown.REFUSED:
@@ -147,8 +155,6 @@ def meaning_of(lead: Lead, shown: str, hold: str | None) -> str:
         return REVIEWS[lead.why or Review.OVER_LIMIT]
     if shown == Shown.PLEASE_CHECK:
         return CHECKS.get(lead.why or "", CHECKS[ToCheck.OUT_OF_SIGHT])
-    if shown == Shown.OPTED_OUT:
-        return "Opted out in Salesforce. Inactive here."
     if shown == Shown.DELETED:
         return UNFOLLOWED.get(lead.why or "", "Deleted in Salesforce. Inactive here.")
     if not lead.is_followed:

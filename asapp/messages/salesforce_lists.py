@@ -64,6 +64,7 @@ TROUBLES: Mapping[ListTrouble, TroubleWords] = {
 NOT_HERE: Mapping[str, str] = {
     "others": "of other advisors",
     "opted_out": "opted out",
+    "consent_hidden": "whose consent record can't be seen",
     "no_email": "without an email address",
     "hidden_here": "deleted here",
     "leads": "Leads that don't come in",

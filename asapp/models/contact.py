@@ -270,7 +270,8 @@ HAS_HASH = text("address_hash IS NOT NULL")
 class LedgerEntry(Base):
     """One row for every Salesforce contact, and open Lead if these come in, that the connected user owns, as of the last sync.
 
-    address_hash is kept for opted-out records only; contacts/twins.py keeps blocked_addresses in step with it.
+    address_hash is kept for opted-out records only; contacts/twins.py keeps blocked_addresses in step with it. consent_hidden: as
+    of Contact.
     """
 
     __tablename__ = "ledger"
@@ -290,6 +291,7 @@ class LedgerEntry(Base):
     salesforce_id: Mapped[str] = mapped_column(String(18), primary_key=True)
     outcome: Mapped[str] = mapped_column(String(10))
     address_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))
+    consent_hidden: Mapped[bool] = mapped_column(default=False, server_default=false())
     swept_in_run_id: Mapped[int | None] = mapped_column()  # the last long full check that saw it
 
 
@@ -321,6 +323,7 @@ class Departure(Base):
     found_in_run_id: Mapped[int] = mapped_column()
     was_read: Mapped[bool] = mapped_column()  # its row was read in that run, so it counts among the rows read
     opted_out: Mapped[bool | None] = mapped_column()  # as last answered; empty: no such record was shown
+    consent_hidden: Mapped[bool] = mapped_column(default=False, server_default=false())  # as of Contact
     # Who has it now, if it was given to another user: the advisor decides by that. owner_name: empty if Salesforce hides it.
     owner_id: Mapped[str | None] = mapped_column(String(18))
     owner_name: Mapped[str | None] = mapped_column(String(OWNER_NAME_MAX))

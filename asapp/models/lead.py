@@ -215,6 +215,7 @@ class Lead(Leased, Base):
     owner_id: Mapped[str | None] = mapped_column(String(18))
     system_modstamp: Mapped[datetime | None] = mapped_column(UTCDateTime)
     opted_out: Mapped[bool] = mapped_column(default=False)
+    consent_hidden: Mapped[bool] = mapped_column(default=False, server_default=false())  # as of Contact
     is_deleted: Mapped[bool] = mapped_column(default=False)
     delivered_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # sent or linked
     converted_at: Mapped[datetime | None] = mapped_column(UTCDateTime)

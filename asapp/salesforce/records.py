@@ -159,6 +159,7 @@ class LeadRecord(NamedTuple):
     created_by_id: str | None = None  # only when leads are queried by Id
     bounce: Bounce | None = None  # None if it can't be seen
     is_field_set: bool = False  # is the opt-out field true that we write?
+    is_consent_hidden: bool = False  # as in ContactRecord
 
 
 class LeadPage(NamedTuple):
@@ -268,6 +269,7 @@ class Sighting(NamedTuple):
     is_opted_out: bool = False
     owner_name: str = ""  # empty if the user can't see the owner
     is_field_set: bool = False  # is the opt-out field true that we write? Another may make is_opted_out true
+    is_consent_hidden: bool = False  # as in ContactRecord
 
 
 class NamedContact(NamedTuple):
@@ -361,13 +363,15 @@ def unreadable_of(row: Any, fields: ReadFields, kind: RecordKind = RecordKind.CO
 
 
 def sighting_of(row: Mapping[str, Any], fields: ReadFields, kind: RecordKind = RecordKind.CONTACT) -> Sighting:
+    opted_out = is_opted_out(row, fields) is not False
     return Sighting(
         id_of(row["Id"], kind.prefix),
         id_of(row["OwnerId"]),
         *fate_of(row, kind),
-        is_opted_out=is_opted_out(row, fields) is not False,
+        is_opted_out=opted_out,
         owner_name=owner_name_of(row),
         is_field_set=is_field_set(row, fields),
+        is_consent_hidden=opted_out and is_consent_hidden(row, fields),
     )
 
 
@@ -394,11 +398,11 @@ def sweep_row_of(row: Mapping[str, Any], fields: ReadFields, prefix: str = CONTA
 
 def lead_of(row: Mapping[str, Any], fields: ReadFields) -> LeadRecord:
     """Return the record for a row of JSON; errors as in contact_of()."""
-    stamp, creator = moment_of(row["SystemModstamp"]), row.get("CreatedById")
+    stamp, creator, opted_out = moment_of(row["SystemModstamp"]), row.get("CreatedById"), is_opted_out(row, fields)
     return LeadRecord(
         id_of(row["Id"], LEAD_PREFIX),
         text_of(row.get("Email"), EMAIL_MAX),
-        is_opted_out(row, fields),
+        opted_out,
         id_of(row["OwnerId"]),
         flag_of(row["IsConverted"]),
         id_or_none(row["ConvertedContactId"], CONTACT_PREFIX),
@@ -408,6 +412,7 @@ def lead_of(row: Mapping[str, Any], fields: ReadFields) -> LeadRecord:
         id_or_none(creator),
         bounce_of(row, fields, stamp),
         is_field_set(row, fields),
+        opted_out is True and is_consent_hidden(row, fields),
     )
 
 

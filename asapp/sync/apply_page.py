@@ -73,7 +73,7 @@ class StoredRows:
     """What is stored of a page's records, by Salesforce Id."""
 
     contacts: Mapping[str, StoredContact]
-    ledger: Mapping[str, tuple[str, bytes | None]]
+    ledger: Mapping[str, store.InLedger]
     departures: Mapping[str, int]  # the run that found it
     manual: dict[bytes, list[int]]  # address hash -> contacts made by hand
     tombstones: Marks  # of people who were deleted or erased here
@@ -199,6 +199,7 @@ class PageApplier:
                 "owner_id": None,
                 "owner_name": None,
                 "opted_out": record.is_opted_out,
+                "consent_hidden": record.is_consent_hidden,
             }
         )
 
@@ -210,11 +211,13 @@ class PageApplier:
                 work.ledger_deletes.append(record.id)
                 work.add_hash(before[1])
             return before is not None
-        kept_hash = self.hashes.get(record.id) if verdict.outcome == LedgerOutcome.OPTED_OUT else None
+        is_out = verdict.outcome == LedgerOutcome.OPTED_OUT
+        kept_hash = self.hashes.get(record.id) if is_out else None
+        now = (verdict.outcome, kept_hash, is_out and record.is_consent_hidden)
         if before is None:
-            work.ledger_inserts.append(ledger_row(record.id, verdict.outcome, kept_hash))
-        elif before != (verdict.outcome, kept_hash):
-            work.ledger_updates.append(ledger_row(record.id, verdict.outcome, kept_hash))
+            work.ledger_inserts.append(ledger_row(record.id, *now))
+        elif before != now:
+            work.ledger_updates.append(ledger_row(record.id, *now))
             work.add_hash(before[1])
         else:
             return False
@@ -322,8 +325,15 @@ def difference(known: StoredContact, becomes: Becomes) -> tuple[dict[str, str], 
     return {name: getattr(known, name) for name in names}, {name: getattr(becomes, name) for name in names}
 
 
-def ledger_row(salesforce_id: str, outcome: str, kept_hash: bytes | None) -> dict[str, Any]:
-    return {"salesforce_id": salesforce_id, "outcome": str(outcome), "address_hash": kept_hash}
+def ledger_row(
+    salesforce_id: str, outcome: str, kept_hash: bytes | None, is_consent_hidden: bool = False
+) -> dict[str, Any]:
+    return {
+        "salesforce_id": salesforce_id,
+        "outcome": str(outcome),
+        "address_hash": kept_hash,
+        "consent_hidden": is_consent_hidden,
+    }
 
 
 def skip_unreadable(context: RunContext, work: PageWork, unreadable: Sequence[Unreadable], number: int) -> None:

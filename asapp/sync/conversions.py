@@ -69,7 +69,7 @@ def _find_pairs(connection_id: int) -> Sequence[Row[*tuple[Any, ...]]]:
 def _hand_over(context: RunContext, pairs: Sequence[Row[*tuple[Any, ...]]]) -> None:
     """Hand these over, with ledger, twins and counters, and commit."""
     ids = [str(row[0].salesforce_id) for row in pairs]
-    hashes = {hashed for _, hashed in store.find_ledger(context.connection_id, ids).values() if hashed}
+    hashes = {hashed for _, hashed, _ in store.find_ledger(context.connection_id, ids).values() if hashed}
     twins = TwinChanges(context, hashes)
     also: Counter[str] = Counter()
     read_now = 0

@@ -125,6 +125,7 @@ def nominate_departed(context: RunContext, ids: Sequence[str], sightings: Mappin
                 "found_in_run_id": context.run_id,
                 "was_read": False,
                 "opted_out": sighting.is_opted_out if sighting else None,
+                "consent_hidden": sighting is not None and sighting.is_consent_hidden,
                 "owner_id": sighting.owner_id if sighting and has_new_owner else None,
                 "owner_name": sighting.owner_name[:OWNER_NAME_MAX] if sighting and has_new_owner else None,
             }

@@ -212,14 +212,17 @@ class LeadFollower:
 
     def sweep(self) -> set[str]:
         """Compare our leads with all that the user created or owns; return the Ids that differ, once the last page has come."""
-        query = self._in_salesforce(Lead.salesforce_id).add_columns(Lead.opted_out, Lead.why, Lead.is_deleted)
+        query = self._in_salesforce(Lead.salesforce_id).add_columns(
+            Lead.opted_out, Lead.consent_hidden, Lead.why, Lead.is_deleted
+        )
         rows = db.session.execute(query).all()
         ours = {row.salesforce_id for row in rows}
-        expected = {row.salesforce_id: row.opted_out for row in rows if row.why is None and not row.is_deleted}
+        alive = [row for row in rows if row.why is None and not row.is_deleted]
+        expected = {row.salesforce_id: (row.opted_out, row.consent_hidden) for row in alive}
         nominated = set(expected)
         for page in self.reader.client_for_call().iter_lead_sweep(self.owner_id) if ours else ():
-            for salesforce_id, opted_out, _ in page:
-                if expected.get(salesforce_id) == opted_out:
+            for salesforce_id, *opt_out in page:
+                if expected.get(salesforce_id) == tuple(opt_out):
                     nominated.discard(salesforce_id)
                 elif salesforce_id in ours:
                     nominated.add(salesforce_id)
@@ -275,15 +278,16 @@ class LeadFollower:
         if untied:
             self.context.lock()
         for row in untied:
-            is_opted_out = row.outcome == LedgerOutcome.OPTED_OUT
+            there = outcomes.OptOut(row.outcome == LedgerOutcome.OPTED_OUT, bool(row.is_hidden_there))
             if row.outcome is None:
                 self._record_departed(db.session.get_one(Lead, row.id), sightings.get(row.linked_contact_id))
-            elif row.opted_out != is_opted_out:
-                outcomes.record_not_imported(db.session.get_one(Lead, row.id), is_opted_out, self.run.id)
+            elif there != (row.opted_out, row.consent_hidden):
+                outcomes.record_not_imported(db.session.get_one(Lead, row.id), there, self.run.id)
         return bool(untied)
 
     def _find_untied(self) -> Sequence[Row[*tuple[Any, ...]]]:
-        untied = _untied(Lead.id, Lead.opted_out, Lead.linked_contact_id, LedgerEntry.outcome)
+        here = (Lead.id, Lead.opted_out, Lead.consent_hidden, Lead.linked_contact_id)
+        untied = _untied(*here, LedgerEntry.outcome, LedgerEntry.consent_hidden.label("is_hidden_there"))
         return db.session.execute(untied.where(Lead.connection_id == self.connection_id)).all()
 
     def _record_departed(self, lead: Lead, sighting: Sighting | None) -> None:
@@ -321,7 +325,11 @@ def find_unsettled(connection_ids: Collection[int]) -> set[int]:
         _to_tie(id_of).where(mine),
         _untied(id_of).where(
             mine,
-            or_(LedgerEntry.outcome.is_(None), Lead.opted_out != (LedgerEntry.outcome == LedgerOutcome.OPTED_OUT)),
+            or_(
+                LedgerEntry.outcome.is_(None),
+                Lead.opted_out != (LedgerEntry.outcome == LedgerOutcome.OPTED_OUT),
+                Lead.consent_hidden != LedgerEntry.consent_hidden,
+            ),
         ),
         outcomes.unlike_their_contacts(id_of).where(mine),
     )

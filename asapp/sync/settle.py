@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
-from sqlalchemy import case, delete, func, insert, select, update
+from sqlalchemy import and_, case, delete, func, insert, or_, select, update
 from sqlalchemy.orm import aliased
 
 from asapp.contacts.status import is_person_on
@@ -90,38 +90,47 @@ def is_too_much(context: RunContext, deactivations: int) -> bool:
 def follow_opt_outs(context: RunContext, stop_if_asked: Callable[[], None]) -> None:
     """Store the opt-outs that Salesforce shows for contacts whose departure is held or discarded, in chunks."""
     differing = (
-        departures_with_contacts(Contact.salesforce_id, Departure.opted_out)
+        departures_with_contacts(Contact.salesforce_id, Departure.opted_out, Departure.consent_hidden)
         .where(
             Departure.connection_id == context.connection_id,
             Departure.state.in_(STAYING),
             Contact.departed.is_(None),
-            Contact.opted_out != Departure.opted_out,  # which is NULL, and changes nothing, for one that isn't visible
+            # Of one that isn't visible opted_out is NULL, and changes nothing.
+            or_(
+                Contact.opted_out != Departure.opted_out,
+                and_(Departure.opted_out.is_(True), Contact.consent_hidden != Departure.consent_hidden),
+            ),
         )
         .order_by(Contact.salesforce_id)
         .limit(CHUNK)
     )
     while rows := db.session.execute(differing).all():
         stop_if_asked()
-        apply_opt_outs(context, {row.salesforce_id: row.opted_out for row in rows})
+        apply_opt_outs(
+            context, {row.salesforce_id: (row.opted_out, row.opted_out and row.consent_hidden) for row in rows}
+        )
 
 
-def apply_opt_outs(context: RunContext, opted_out: Mapping[str, bool]) -> None:
-    """Store the opt-outs of some contacts by Salesforce Id, with ledger, twins and counters, in one transaction."""
+def apply_opt_outs(context: RunContext, opted_out: Mapping[str, tuple[bool, bool]]) -> None:
+    """Store the opt-outs of some contacts, with ledger, twins and counters, in one transaction.
+
+    opted_out: {Salesforce Id: (is it opted out, only because its consent record can't be seen)}.
+    """
     context.lock()
     updates, entries, changes = [], [], []
     also: Counter[str] = Counter()
     hashes: set[bytes] = set()
     for salesforce_id, contact in store.find_contacts(context.connection_id, context.user_id, opted_out.keys()).items():
-        is_out = opted_out[salesforce_id]
+        is_out, is_consent_hidden = opted_out[salesforce_id]
         after = contact._replace(opted_out=is_out)
-        # Of a record that has left it isn't known in which way it is opted out.
-        values = {"opted_out": is_out, "consent_hidden": False, "changed_at": utcnow()}
+        values = {"opted_out": is_out, "consent_hidden": is_consent_hidden, "changed_at": utcnow()}
         updates.append({"b_id": contact.contact_id, **values})
         entries.append(
             {
                 "salesforce_id": salesforce_id,
                 "outcome": str(LedgerOutcome.OPTED_OUT if is_out else LedgerOutcome.SYNCED),
                 "address_hash": contact.address_hash if is_out else None,
+                "consent_hidden": is_consent_hidden,
             }
         )
         hashes |= {contact.address_hash} if contact.address_hash else set()
@@ -276,7 +285,7 @@ def apply_batch(context: RunContext, batch: Sequence[Departure]) -> None:
                 changes.append(change_row(context, contact.contact_id, told, departure.reason, new=owner))
                 also[departure.reason] += 0 if was_read else 1
         classes[kind] += 1 if was_read else 0
-    twins = TwinChanges(context, {hashed for _, hashed in ledger.values() if hashed})
+    twins = TwinChanges(context, {hashed for _, hashed, _ in ledger.values() if hashed})
     store.update_contacts(updates)
     store.insert_changes(changes)
     store.delete_from_ledger(context.connection_id, ids)

@@ -26,7 +26,10 @@ CONTACTS: Table = Contact.__table__  # type: ignore[assignment]
 LEDGER: Table = LedgerEntry.__table__  # type: ignore[assignment]
 DEPARTURES: Table = Departure.__table__  # type: ignore[assignment]
 CHANGES: Table = RunChange.__table__  # type: ignore[assignment]
-NEW_FACTS = ("reason", "merged_into", "found_in_run_id", "was_read", "opted_out", "owner_id", "owner_name")
+NEW_FACTS = (
+    *("reason", "merged_into", "found_in_run_id", "was_read", "opted_out", "consent_hidden", "owner_id", "owner_name"),
+)
+InLedger = tuple[str, bytes | None, bool]  # outcome, address hash, consent_hidden
 
 
 def find_contacts(connection_id: int, user_id: int, ids: Collection[str]) -> dict[str, StoredContact]:
@@ -57,18 +60,12 @@ def find_contacts(connection_id: int, user_id: int, ids: Collection[str]) -> dic
     return {row[0]: StoredContact._make((*row[1:-2], skips, *row[-2:])) for row in rows}
 
 
-def find_ledger(connection_id: int, ids: Collection[str]) -> dict[str, tuple[str, bytes | None]]:
-    """Return {Salesforce Id: (outcome, address hash)}."""
+def find_ledger(connection_id: int, ids: Collection[str]) -> dict[str, InLedger]:
+    """Return what the ledger says of these, by Salesforce Id."""
     c = LEDGER.c
-    query = select(c.salesforce_id, c.outcome, c.address_hash).where(c.connection_id == connection_id)
-    return {row[0]: (row[1], row[2]) for row in db.session.execute(query.where(is_among(c.salesforce_id, ids))).all()}
-
-
-def find_consent_hidden(connection_id: int, ids: Collection[str]) -> dict[str, bool]:
-    """Return {Salesforce Id: whether it is only because its consent record can't be seen} of these, if opted out and here."""
-    c = CONTACTS.c
-    query = select(c.salesforce_id, c.consent_hidden).where(c.connection_id == connection_id, c.opted_out)
-    return {row[0]: row[1] for row in db.session.execute(query.where(is_among(c.salesforce_id, ids))).all()}
+    query = select(c.salesforce_id, c.outcome, c.address_hash, c.consent_hidden).where(c.connection_id == connection_id)
+    rows = db.session.execute(query.where(is_among(c.salesforce_id, ids))).all()
+    return {row[0]: (row[1], row[2], row[3]) for row in rows}
 
 
 def find_signed_up(connection_id: int, ids: Collection[str]) -> frozenset[str]:
@@ -142,12 +139,12 @@ def insert_ledger(connection_id: int, user_id: int, rows: Sequence[dict[str, Any
 
 
 def upsert_ledger(connection_id: int, user_id: int, rows: Sequence[dict[str, Any]]) -> None:
-    """Each row: salesforce_id, outcome, address_hash. Only here do the blocked addresses follow the ledger."""
+    """Each row: salesforce_id, outcome, address_hash, consent_hidden. Only here do the blocked addresses follow the ledger."""
     bulk.upsert_many(
         LEDGER,
         [{"connection_id": connection_id, **row} for row in rows],
         key=("connection_id", "salesforce_id"),
-        changing=("outcome", "address_hash"),
+        changing=("outcome", "address_hash", "consent_hidden"),
     )
     _block_opted_out(connection_id, user_id, rows)
     unblock(connection_id, [row["salesforce_id"] for row in rows if row["address_hash"] is None])

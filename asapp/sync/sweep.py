@@ -70,17 +70,14 @@ class Sweep:
 
     def _find_differing(self, rows: Sequence[SweptRow]) -> list[str]:
         """Return the Ids that the ledger doesn't know, or knows with another opt-out, or that are opted out otherwise."""
-        connection_id, hidden = self.reader.connection.id, {}
-        ledger = store.find_ledger(connection_id, [row.id for row in rows])
-        if self.reader.client.contact_fields.related:
-            hidden = store.find_consent_hidden(connection_id, [row.id for row in rows if row.is_opted_out])
+        ledger = store.find_ledger(self.reader.connection.id, [row.id for row in rows])
         end_read(db.session)
         return [
             row.id
             for row in rows
             if row.id not in ledger
             or (ledger[row.id][0] == LedgerOutcome.OPTED_OUT) != row.is_opted_out
-            or hidden.get(row.id, row.is_consent_hidden) != row.is_consent_hidden
+            or ledger[row.id][2] != row.is_consent_hidden
         ]
 
     def _is_checkpoint_due(self) -> bool:

@@ -6,20 +6,24 @@ import pytest
 from flask import Flask, current_app
 from sqlalchemy import select
 
+from asapp.connections.list_questions import look_inside
 from asapp.connections.live_questions import way_to_ask
-from asapp.contacts import queries, why
+from asapp.contacts import queries, salesforce_lists, why
 from asapp.core.clock import utcnow
 from asapp.core.database import writing
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
+from asapp.leads.queries import count_by_state
 from asapp.messages.changes import ChangeKind
 from asapp.messages.contacts import Answer, UnknownWhy
 from asapp.messages.runs import SKIPPED
-from asapp.models import Contact, Reason, RunChange, SyncRun
+from asapp.messages.salesforce_lists import tell_not_here
+from asapp.models import Contact, Reason, RunChange, SalesforceList, SyncRun
 from asapp.panel import changes
 from asapp.partners import partners
 from asapp.partners.checks import run_checks
 from asapp.partners.form_fields import PartnerForm
+from asapp.salesforce.org_lists import Look
 from orgsim import Running
 from tests.factories import org_access
 from tests.signing_up import PostOffice, someone_signs_up
@@ -70,6 +74,19 @@ class ConsentOffice(PostOffice):
         connection, question = self.reload(self.connection), why.read_question(text)
         hashed = why.hash_of(question, connection.partner, current_app.extensions["asapp.vault"])
         return why.find_out(self.advisor.id, question, hashed, connection, way_to_ask(connection, org_access()))
+
+    def follow(self, campaign: str) -> SalesforceList:
+        look = look_inside(self.reload(self.connection), org_access(), campaign, "Campaign")
+        assert isinstance(look, Look)
+        made = salesforce_lists.follow(self.connection, look.found, look.filter)
+        found = salesforce_lists.find_one(self.advisor.id, made.id)
+        assert found is not None
+        return found
+
+    def lead_shown(self) -> str:
+        """Return the state that the page of leads shows for the only lead."""
+        (shown,) = (name for name, number in count_by_state(self.advisor, None).items() if name and number)
+        return shown
 
     def told(self, record_id: str) -> tuple[str | None, str | None, Answer]:
         """Return the reason that counts, the one that pages tell, and the answer to "Why isn't this person here?"."""
@@ -161,6 +178,69 @@ def test_one_who_is_here_says_when_the_consent_record_cannot_be_seen(office: Con
     office.org.change_settings(individual_access="ReadWrite")
     office.sync_after_a_day()
     assert office.told(ewa) == HERE
+
+
+def test_lists_from_salesforce_count_those_whose_consent_record_cannot_be_seen(office: ConsentOffice) -> None:
+    unseen, refused = (office.add(email=f"{n}@fjord.example") for n in range(2))
+    office.add_consent(unseen, owner=office.colleague)
+    individual_id = office.add_consent(refused, solicit=True)
+    campaign = office.org.add_campaign(office.user, "Spring gala")
+    office.org.add_members(campaign, [unseen, refused])
+    office.sync()
+    followed = office.follow(campaign)
+    office.sync()
+    assert tell_not_here(followed.not_here) == "1 opted out, 1 whose consent record can't be seen"
+    office.org.update_individual(individual_id, OwnerId=office.colleague)
+    office.sync_after_a_day()
+    assert tell_not_here(office.reload(followed).not_here) == "2 whose consent record can't be seen"
+
+
+@pytest.mark.parametrize("decision", ["hold", "keep"])
+def test_one_whose_departure_is_held_or_kept_says_it_too(office: ConsentOffice, decision: str) -> None:
+    people = office.fill(12)
+    office.add_consent(people[0], owner=office.colleague)
+    office.org.change_settings(individual_access="ReadWrite")
+    office.sync()
+    for each in people:
+        office.org.give(each, office.colleague)
+    assert office.sync().is_held
+    if decision == "keep":
+        office.discard()
+    office.org.change_settings(individual_access="Private")
+    office.sync()
+    assert office.told(people[0])[:2] == UNSEEN[:2]
+    office.org.opt_out(people[0])  # in a box that can be seen
+    office.sync()
+    assert office.told(people[0])[:2] == OUT[:2]
+
+
+def test_a_sign_up_whose_lead_has_a_hidden_consent_record_says_so(office: ConsentOffice) -> None:
+    someone_signs_up(office.advisor)
+    office.deliver()
+    lead_id = office.lead().salesforce_id
+    assert lead_id is not None
+    office.sync()
+    individual_id = office.add_consent(lead_id, owner=office.colleague)
+    for expected, shown in ((UNSEEN, "consent_hidden"), (OUT, "opted_out"), (UNSEEN, "consent_hidden")):
+        office.sync_after_a_day()
+        assert (office.told(lead_id)[:2], office.lead_shown()) == (expected[:2], shown)
+        is_hidden = expected == UNSEEN
+        office.org.update_individual(individual_id, HasOptedOutSolicit=is_hidden)
+        office.org.change_settings(individual_access="ReadWrite" if is_hidden else "Private")
+    office.org.change_settings(individual_access="ReadWrite")
+    office.org.update_individual(individual_id, HasOptedOutSolicit=False)
+    office.sync_after_a_day()
+    assert (office.told(lead_id)[:2], office.lead_shown()) == (HERE[:2], "sent")
+
+
+def test_a_sign_up_linked_to_a_contact_with_a_hidden_consent_record_says_so(office: ConsentOffice) -> None:
+    contact = office.add(email="mei.chou@harbour.example")
+    office.add_consent(contact, owner=office.colleague)
+    office.sync()
+    someone_signs_up(office.advisor)
+    office.deliver()
+    office.sync()
+    assert (office.lead().state, office.lead_shown()) == ("linked", "consent_hidden")
 
 
 def test_of_one_who_never_came_in_salesforce_is_asked_why_they_count_as_opted_out(office: ConsentOffice) -> None:
