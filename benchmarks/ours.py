@@ -133,6 +133,46 @@ def read_everything_again(connections: list[int], **_rest: Any) -> dict[str, Any
     return {"runs": [start_run(connections[0])]}
 
 
+def follow_lists(connections: list[int], chosen: list[tuple[str, str]], **_rest: Any) -> dict[str, Any]:
+    """Let the advisor choose these lists of Salesforce; return the run that fills them and how many people will be on them."""
+    from asapp.connections.list_questions import look_inside
+    from asapp.contacts import salesforce_lists
+    from asapp.core.extensions import db
+    from asapp.models import Connection
+    from asapp.salesforce.org_lists import Look
+
+    members = 0
+    with job_app().app_context():
+        access = job_app().extensions["asapp.org_access"]
+        for list_id, about in chosen:
+            connection = db.session.get_one(Connection, connections[0])
+            look = look_inside(connection, access, list_id, about)
+            if not isinstance(look, Look):
+                raise TypeError(f"a list can't be read: {look}")
+            salesforce_lists.follow(connection, look.found, look.filter)
+            members += len(salesforce_lists.find_known(connection.id, look.ids).members)
+            db.session.rollback()
+    return {"runs": [start_run(connections[0])], "members": members}
+
+
+def read_lists_again(connections: list[int], chosen: list[tuple[str, str]], **_rest: Any) -> dict[str, Any]:
+    """As follow_lists(), but the lists are filled already."""
+    facts = follow_lists(connections, chosen)
+    sync(facts["runs"])
+    return facts | {"runs": [start_run(connections[0])]}
+
+
+def count_members(**_rest: Any) -> dict[str, Any]:
+    """Return how many people are on lists."""
+    from sqlalchemy import func, select
+
+    from asapp.core.extensions import db
+    from asapp.models import ListMember
+
+    with job_app().app_context():
+        return {"members": db.session.scalar(select(func.count()).select_from(ListMember))}
+
+
 def enqueue_and_wait(connections: list[int], **_rest: Any) -> dict[str, Any]:
     """Start a sync for all of them and wait until the workers have finished; the time counts from the first enqueue."""
     from sqlalchemy import func, select
@@ -361,6 +401,7 @@ JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     job.__name__: job
     for job in (
         *(sync, no_change, add_run, read_everything_again, enqueue_and_wait, deliver),
+        *(follow_lists, read_lists_again, count_members),
         *(prepare, prepare_checks, tick_until_fresh, prepare_pollers, prepare_form),
     )
 }
