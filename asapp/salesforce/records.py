@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from asapp.salesforce.errors import SalesforceError, TryLater, sort_record_error
 from asapp.salesforce.fields import (
@@ -36,15 +36,20 @@ BOUNCE_REASON_MAX = 255
 
 
 class RecordKind(StrEnum):
-    """What holds a person in Salesforce, as the API names it. An Id tells which."""
+    """What holds a person in Salesforce, as the API names it. prefix: how its Ids begin, which tells one from the other."""
 
-    CONTACT = "Contact"
-    LEAD = "Lead"
+    prefix: str
 
-    @property
-    def prefix(self) -> str:
-        """Return how its Ids begin."""
-        return CONTACT_PREFIX if self == RecordKind.CONTACT else LEAD_PREFIX
+    CONTACT = "Contact", CONTACT_PREFIX
+    LEAD = "Lead", LEAD_PREFIX
+
+    def __new__(cls, value: str, prefix: str) -> Self:
+        member = str.__new__(cls, value)
+        member._value_, member.prefix = value, prefix  # read for every row, where a property would cost
+        return member
+
+
+LEAD = RecordKind.LEAD  # cheaper to find, row by row
 
 
 def kind_of(salesforce_id: str) -> RecordKind:
@@ -332,14 +337,14 @@ def contact_of(row: Mapping[str, Any], fields: ReadFields, kind: RecordKind = Re
         went_into,
         bounce_of(row, fields, stamp),
         opted_out and is_consent_hidden(row, fields),
-        person_account_of(row, fields),
+        person_account_of(row, fields) if fields.persons else None,
     )
 
 
 def fate_of(row: Mapping[str, Any], kind: RecordKind) -> tuple[bool, str | None]:
     """Return (whether the record is no longer there, the one it was merged into or, a Lead, converted to)."""
     is_deleted, master = flag_of(row["IsDeleted"]), row["MasterRecordId"]
-    if kind == RecordKind.LEAD and flag_of(row["IsConverted"]) and not is_deleted:
+    if kind is LEAD and flag_of(row["IsConverted"]) and not is_deleted:
         return True, id_or_none(row["ConvertedContactId"], CONTACT_PREFIX)
     return is_deleted, None if master is None else id_of(master, kind.prefix)
 
@@ -495,8 +500,10 @@ def _opts_out_elsewhere(row: Mapping[str, Any], name: str) -> bool:
 def is_consent_hidden(row: Mapping[str, Any], fields: ReadFields) -> bool:
     """Return whether a row that counts as opted out does so only because its consent record can't be seen."""
     unseen = [name for name in fields.related if row[name.partition(".")[0]] is None]
+    if not unseen:
+        return False
     others = fields._replace(opt_outs=tuple(name for name in fields.opt_outs if name not in unseen))
-    return bool(unseen) and not is_opted_out(row, others)
+    return not is_opted_out(row, others)
 
 
 def bounce_of(row: Mapping[str, Any], fields: ReadFields, stamp: datetime) -> Bounce | None:
@@ -535,6 +542,8 @@ def moment_of(value: Any) -> datetime:
     moment = datetime.fromisoformat(value)
     if moment.tzinfo is None:
         raise WrongValue("a moment without a zone")
+    if moment.tzinfo is UTC:  # nearly always, and then it costs nothing
+        return moment
     try:
         return moment.astimezone(UTC)
     except OverflowError:

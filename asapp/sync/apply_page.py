@@ -291,6 +291,7 @@ class PageApplier:
             work.add_hash(known.address_hash)
             work.add_hash(hashed)
         values = contact_values(becomes, record, hashed, work.now)
+        values["consent_hidden"] = becomes.opted_out and record.is_consent_hidden  # no newcomer is opted out
         values["merged_into"] = record.master_record_id if becomes.departed == Reason.MERGED else None
         values["opt_out_known_until"] = None  # it has just been read
         work.updates.append({"b_id": known.contact_id, **values})
@@ -305,7 +306,6 @@ def contact_values(becomes: Becomes, record: ContactRecord, hashed: bytes | None
         "email": becomes.email,
         "search_key": search_key(becomes.first_name, becomes.last_name, becomes.email),
         "opted_out": becomes.opted_out,
-        "consent_hidden": becomes.opted_out and record.is_consent_hidden,
         "departed": becomes.departed,
         "bounced_at": becomes.bounced_at,
         "bounce_reason": becomes.bounce_reason,
