@@ -1,9 +1,14 @@
 """Lists from Salesforce hold the people who are on them there, as far as they are here; what can't be read stays as it was.
 
-Hypothesis edits contacts, list views and campaigns of an org, syncs, and compares the members with the org's own store.
+Hypothesis edits contacts, person accounts, open Leads, list views and campaigns of an org, syncs, kills runs between any two
+commits, and compares the members with the org's own store. `pytest tests/properties --hypothesis-profile=long` goes on for much
+longer.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -19,35 +24,51 @@ from asapp.models import Contact, ListMember, SalesforceList
 from asapp.salesforce.org_lists import Look
 from orgsim import Running
 from tests.factories import org_access
-from tests.properties.connection_life import Life
-from tests.properties.org_story import VERBS, Edit, OrgContact
+from tests.properties.open_leads_life import LeadEdit, LeadLife
+from tests.properties.org_story import PAGE, VERBS, Edit
 
 picks = st.integers(0, 11)
 edits = st.builds(
     lambda verb, one, two, three: Edit(verb, one, two, three), st.sampled_from(VERBS), picks, picks, picks
 )
-BORDERS = ("h", "p", "z")
+LEAD_VERBS = (
+    "add", "add", "add_opted_out", "rename", "opt_out", "opt_in", "delete", "undelete", "purge", "give_away", "give_back", "hide",
+    "show", "merge", "convert", "convert",
+)  # fmt: skip
+lead_edits = st.builds(LeadEdit, st.sampled_from(LEAD_VERBS), picks, picks)
+BORDERS = ("h", "lead 3", "p", "person 4", "z")
+Person = dict[str, Any]  # a row of Contact or Lead, as the org stores it
 
 
 class ListsStayTrue(RuleBasedStateMachine):
     app: Flask
+    life: LeadLife
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.life = Life(self.app)
+    @initialize(
+        people=st.lists(edits.map(lambda edit: edit._replace(verb="add")), min_size=3, max_size=9),
+        has_persons=st.booleans(),
+        has_leads=st.booleans(),
+        rows_a_page=st.sampled_from([2, PAGE]),
+    )
+    def begin(self, people: list[Edit], *, has_persons: bool, has_leads: bool, rows_a_page: int) -> None:
+        """Follow list views of all kinds that this firm has, and a campaign."""
+        self.life = LeadLife(self.app, rows_a_page)
         self.org, self.story = self.life.org, self.life.story
-        self.border = self.accepted = "p"
-        self.is_shared = True
-
-    @initialize(people=st.lists(edits.map(lambda edit: edit._replace(verb="add")), min_size=3, max_size=9))
-    def begin(self, people: list[Edit]) -> None:
-        """Follow a list view and a campaign."""
+        self.has_leads, self.is_shared, self.border = has_leads, True, "p"
+        self.life.turn(is_on=has_leads)
+        if has_persons:
+            self.life.use_persons(survivors_are_named=True)
         for each in people:
             self.story.carry_out(each)
+        self.edit_leads([LeadEdit("add", number, number) for number in range(4)])
         self.life.run()
-        self.view = self.org.add_list_view("Contact", "A list", where=self.filter())
+        self.views = {
+            self.org.add_list_view(about, f"{about}s", where=self.filter()): about
+            for about in ("Contact", *(("Account",) if has_persons else ()), *(("Lead",) if has_leads else ()))
+        }
+        self.accepted = dict.fromkeys(self.views, self.border)
         self.campaign = self.org.add_campaign(self.story.user, "A campaign")
-        for list_id, about in ((self.view, "Contact"), (self.campaign, "Campaign")):
+        for list_id, about in {**self.views, self.campaign: "Campaign"}.items():
             look = look_inside(self.life.office.connection, org_access(), list_id, about)
             assert isinstance(look, Look)
             salesforce_lists.follow(self.life.office.connection, look.found, look.filter)
@@ -61,9 +82,15 @@ class ListsStayTrue(RuleBasedStateMachine):
         for each in edits:
             self.story.carry_out(each)
 
+    @rule(edits=st.lists(lead_edits, min_size=1, max_size=4))
+    def edit_leads(self, edits: list[LeadEdit]) -> None:
+        for each in edits if self.has_leads else ():
+            self.life.edit(each)
+        self.story.observe()
+
     @rule(numbers=st.lists(picks, min_size=1, max_size=5))
     def join_or_leave_the_campaign(self, numbers: list[int]) -> None:
-        people = sorted(record.id for record in self.story.records().values() if not record.is_deleted)
+        people = sorted(each for each, person in self.people().items() if is_alive(person))
         for number in numbers if people else ():
             person = people[number % len(people)]
             if person in self.in_campaign():
@@ -72,54 +99,71 @@ class ListsStayTrue(RuleBasedStateMachine):
                 self.org.add_members(self.campaign, [person])
 
     @rule(border=st.sampled_from(BORDERS))
-    def edit_the_view(self, border: str) -> None:
+    def edit_the_views(self, border: str) -> None:
         self.border = border
-        self.org.change_list_view(self.view, where=self.filter())
+        for view in self.views:
+            self.org.change_list_view(view, where=self.filter())
 
     @rule()
-    def share_or_unshare_the_view(self) -> None:
+    def share_or_unshare_the_views(self) -> None:
         self.is_shared = not self.is_shared
-        self.org.change_list_view(self.view, only_for=None if self.is_shared else [])
+        for view in self.views:
+            self.org.change_list_view(view, only_for=None if self.is_shared else [])
 
     @rule()
     def accept(self) -> None:
-        offered = self.followed(self.view).offered
-        if offered is not None:
-            assert salesforce_lists.accept_filter(self.life.user_id, self.list_id(self.view), offered.digest)
-            self.accepted = offered.condition.split("'")[1]
+        for view in self.views:
+            offered = self.followed(view).offered
+            if offered is not None:
+                assert salesforce_lists.accept_filter(self.life.user_id, self.list_id(view), offered.digest)
+                self.accepted[view] = offered.condition.split("'")[1]
+
+    @rule(commits=st.integers(0, 30))
+    def sync_and_die_before_a_commit(self, commits: int) -> None:
+        self.life.run(die_at_commit=commits)
 
     @rule()
     def sync(self) -> None:
-        if self.life.run().status != "failed":
+        run = self.life.run()
+        if run.is_complete or run.is_held:
             self.check()
 
     def check(self) -> None:
-        assert self.members(self.campaign) == self.mine_here(self.in_campaign())
-        view = self.followed(self.view)
-        assert view.is_frozen != self.is_shared
-        assert view.is_frozen or view.is_changed == (self.border != self.accepted)
-        if not view.is_frozen and not view.is_changed:
-            inside = {
-                one.id
-                for one in self.story.records().values()
-                if one.last_name.lower() < self.accepted and not one.is_restricted
-            }
-            assert self.members(self.view) == self.mine_here(inside)
+        people = self.people()
+        assert self.members(self.campaign) == self.mine_here(self.in_campaign(), people)
+        for view, about in self.views.items():
+            followed, accepted = self.followed(view), self.accepted[view]
+            assert followed.is_frozen != self.is_shared
+            assert followed.is_frozen or followed.is_changed == (self.border != accepted)
+            if not followed.is_frozen and not followed.is_changed:
+                assert self.members(view) == self.mine_here(self.inside(about, accepted, people), people), about
+
+    def inside(self, about: str, border: str, people: dict[str, Person]) -> Iterable[str]:
+        """Return the Ids of the people that a view of this object shows to the user."""
+        for each, person in people.items():
+            is_of_it = each.startswith("00Q") == (about == "Lead") and (about != "Account" or person["IsPersonAccount"])
+            if is_of_it and person["LastName"].lower() < border and not (person["_restricted"] and about != "Account"):
+                yield each
+
+    def people(self) -> dict[str, Person]:
+        """Return the contacts and Leads that the org stores, by Id."""
+        self.org.settle()
+        names = ("Contact", "Lead")
+        return {row["Id"]: dict(row) for name in names for row in self.org.store.records(self.org.schema[name])}
 
     def in_campaign(self) -> set[str]:
-        return {member["ContactId"] for member in self.org.campaigns.members(self.campaign)}
+        """Return who is in the campaign: of a converted Lead its contact."""
+        return {member["ContactId"] or member["LeadId"] for member in self.org.campaigns.members(self.campaign)}
 
-    def mine_here(self, ids: set[str]) -> set[str]:
+    def mine_here(self, ids: Iterable[str], people: dict[str, Person]) -> set[str]:
         """Return those of these records that are the user's, and stored here with an address."""
-        records = self.story.records()
         here = select(Contact.salesforce_id).where(
             Contact.connection_id == self.life.connection_id,
             (Contact.departed.is_(None)) | (Contact.departed != "no_email"),
         )
-        return {each for each in db.session.scalars(here) if each in ids and self.is_mine(records[each])}
-
-    def is_mine(self, record: OrgContact) -> bool:
-        return record.owner_id == self.story.user and not record.is_deleted
+        stored = set(db.session.scalars(here))
+        mine = {each for each in ids if is_alive(people[each]) and people[each]["OwnerId"] == self.story.user}
+        return mine & stored
 
     def followed(self, salesforce_id: str) -> SalesforceList:
         db.session.rollback()
@@ -133,18 +177,40 @@ class ListsStayTrue(RuleBasedStateMachine):
         return set(db.session.scalars(on_it.where(ListMember.list_id == self.list_id(salesforce_id))))
 
     def teardown(self) -> None:
-        self.life.close()
+        if hasattr(self, "life"):
+            self.life.close()
+
+
+def is_alive(person: Person) -> bool:
+    return not person["IsDeleted"] and not person.get("IsConverted")
+
+
+IS_LONG = settings.get_current_profile_name() == "long"
 
 
 @pytest.mark.slow
-def test_lists_stay_true(app: Flask, org: Running) -> None:
-    class Here(ListsStayTrue):
-        pass
+@pytest.mark.timeout(0 if IS_LONG else 300)
+def test_lists_stay_true(app: Flask, org: Running, record_property: Callable[[str, Any], None]) -> None:
+    counted = {"examples": 0, "syncs": 0}
 
-    Here.app = app
+    class Counted(ListsStayTrue):
+        def check(self) -> None:
+            counted["syncs"] += 1
+            super().check()
+
+        def teardown(self) -> None:
+            counted["examples"] += 1
+            super().teardown()
+
+    Counted.app = app
     run_state_machine_as_test(
-        Here,
+        Counted,
         settings=settings(
-            max_examples=5, stateful_step_count=15, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+            max_examples=200 if IS_LONG else 5,
+            stateful_step_count=30 if IS_LONG else 15,
+            deadline=None,  # an example makes dozens of syncs over HTTP
+            suppress_health_check=[HealthCheck.too_slow],  # the same
         ),
     )
+    for name, number in counted.items():
+        record_property(name, number)
