@@ -23,6 +23,7 @@ PAGES = {
     "the panel": "/settings/integrations?open=salesforce",
     "a receipt": "/settings/integrations/runs/{run_id}",
     "leads": "/leads",
+    "changes, all arrived today": "/changes",
 }
 
 
@@ -77,10 +78,13 @@ def measure(big: int, small: int) -> dict[str, Any]:
 
 def make_book(partner: Any, contacts: int) -> dict[str, Any]:
     """Make an advisor with so many contacts, leads in proportion, and a finished run; return what the pages need."""
+    from sqlalchemy import update
+
     from asapp.contacts import lists
     from asapp.contacts.addresses import address_key
     from asapp.core.clock import utcnow
     from asapp.core.extensions import db
+    from asapp.models import Contact, ContactSource
     from benchmarks.sender_rows import add_contacts
     from devtools.makers import make_advisor, make_connection, make_run, session_of
 
@@ -104,7 +108,9 @@ def make_book(partner: Any, contacts: int) -> dict[str, Any]:
     )
     connection.salesforce_count = contacts + contacts // 40
     add_leads(advisor, connection, LEADS if contacts == BIG else FEW_LEADS)
-    run = make_run(connection, read=contacts, created=contacts, total=contacts)
+    run = make_run(connection, read=contacts, created=contacts, total=contacts, finished_at=now)
+    arrived = (Contact.connection_id == connection.id, Contact.source == ContactSource.SALESFORCE)
+    db.session.execute(update(Contact).where(*arrived).values(created_in_run_id=run.id))
     db.session.commit()
     return {"session": session_of(advisor), "run_id": run.id}
 
@@ -136,6 +142,7 @@ def add_leads(advisor: Any, connection: Any, number: int) -> None:
             "email": f"newcomer.{n}@fjord.example",
             "search_key": search_key("Noor", f"Newcomer-{n}", f"newcomer.{n}@fjord.example"),
             "address_hash": n.to_bytes(32, "big"),
+            "created_at": now - timedelta(minutes=30 * n),
         }
         for n in range(number)
     ]
@@ -155,7 +162,7 @@ def add_leads(advisor: Any, connection: Any, number: int) -> None:
             "connection_id": connection.id,
             "state": LeadState.SENT,
             "salesforce_id": f"00Q{n:015d}",
-            "signed_up_at": now - timedelta(minutes=n),
+            "signed_up_at": now - timedelta(minutes=30 * n),
             "delivered_at": now,
             "address_hash": n.to_bytes(32, "big"),
         }

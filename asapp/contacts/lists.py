@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from asapp.contacts.form_fields import check_list_name
 from asapp.contacts.status import is_shown
-from asapp.core.bulk import in_chunks
+from asapp.core.bulk import in_chunks, is_among
 from asapp.core.database import change_rows_returning, insert_ignore
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
@@ -71,12 +71,14 @@ def ensure_system_lists(user_id: int, kinds: Sequence[ListKind] = FIRST_LISTS) -
 
 def lists_of(user_id: int) -> list[ContactList]:
     """Return all lists: the system lists first, the others by name."""
-    return sorted(db.session.scalars(select(ContactList).where(ContactList.user_id == user_id)), key=order_key)
+    return lists_of_all([user_id])
 
 
-def order_key(contact_list: ContactList) -> tuple[int, str]:
-    """Return what lists are sorted by: the system lists first, the others by name."""
-    return list(ListKind).index(ListKind(contact_list.kind)), contact_list.name_key
+def lists_of_all(user_ids: Collection[int]) -> list[ContactList]:
+    """Return the lists of these advisors, in the order of lists_of()."""
+    found = db.session.scalars(select(ContactList).where(is_among(ContactList.user_id, user_ids)))
+    order = list(ListKind)
+    return sorted(found, key=lambda each: (order.index(ListKind(each.kind)), each.name_key))
 
 
 def find_list(user_id: int, list_id: int) -> ContactList | None:

@@ -7,18 +7,22 @@ only on request, so that they can be restored.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, select
+from sqlalchemy import ColumnElement, Select, and_, case, func, literal, select, union_all
+from sqlalchemy.sql.elements import Label
 
-from asapp.contacts.lists import SYSTEM_LIST_NAMES, is_on, is_on_system_list, order_key
+from asapp.contacts.lists import SYSTEM_LIST_NAMES, is_on, is_on_system_list, lists_of_all
 from asapp.contacts.status import (
     contact_rows,
     count_active,
+    has_reason,
     is_active,
+    is_active_but_for_address,
+    is_address_refused,
     is_firm_disabled,
     is_not_read,
     is_only_out_of_sight,
@@ -28,11 +32,10 @@ from asapp.contacts.status import (
     waits_for_review,
 )
 from asapp.core.bulk import is_among
-from asapp.core.database import is_postgresql
 from asapp.core.extensions import db
 from asapp.core.paging import PAGE_SIZE, Page
-from asapp.models import Connection, Contact, ContactList, ContactSource, ListMember, Reason, SyncRun
-from asapp.models.contact import WITH_MEMBERS, State
+from asapp.models import Connection, Contact, ContactList, ContactSource, ListKind, ListMember, Reason, SyncRun
+from asapp.models.contact import State
 from asapp.models.search import fold
 
 SEARCH_MAX = 200
@@ -224,23 +227,26 @@ def find_by_hash(user_id: int, address_hash: bytes) -> list[Contact]:
 
 def count_active_contacts(user_id: int, now: datetime) -> int:
     """Return how many contacts the advisor can email now."""
-    mine = contacts_of(user_id)
-    if not is_postgresql(db.session):  # SQLite would jump through the table in the order of an index of addresses
-        mine = and_(Contact.id.in_(select(Contact.id).where(Contact.user_id == user_id)), is_shown())
-    return db.session.scalar(contact_rows(func.count()).where(mine, is_active(now, user_id))) or 0
+    active = contact_rows(func.count()).where(contacts_of(user_id), is_active_but_for_address(now, user_id))
+    refused = active.where(is_address_refused(user_id)).scalar_subquery()  # few, and found by the index
+    return db.session.scalar(select(active.scalar_subquery() - refused)) or 0
 
 
 def count_contacts(user_id: int, now: datetime) -> Overview:
-    """Count all contacts, those deleted here, and each list: two queries, for any number of lists."""
+    """Count all contacts, those deleted here, and each list: three queries, for any number of lists."""
     return count_contacts_of([user_id], now)[user_id]
 
 
 def count_contacts_of(user_ids: Collection[int], now: datetime) -> dict[int, Overview]:
-    """Return {user id: counts} for advisors: two queries, however many advisors and lists there are."""
-    all_totals = _totals(user_ids, now)
+    """Return {user id: counts} for advisors: three queries, however many advisors and lists there are."""
+    everything = lists_of_all(user_ids)
+    all_totals, own = (
+        _totals(user_ids, {ListKind(each.kind) for each in everything if not each.has_members}, now),
+        _member_counts(user_ids, [each.id for each in everything if each.has_members], now),
+    )
     lists: dict[int, list[ListCount]] = defaultdict(list)
-    for each, members in sorted(_lists_with_counts(user_ids, now), key=lambda listed: order_key(listed[0])):
-        counts = members if each.has_members else all_totals[each.user_id].get(each.kind)
+    for each in everything:
+        counts = own.get(each.id) if each.has_members else all_totals[each.user_id].get(each.kind)
         lists[each.user_id].append(ListCount(each, counts or Count()))
     found = {}
     for user_id in user_ids:
@@ -290,7 +296,7 @@ def conditions_of(user_id: int, wanted: ContactQuery, now: datetime) -> list[Col
     elif wanted.state == State.INACTIVE:
         conditions.append(~is_active(now, user_id))
     elif wanted.state and not wanted.is_deleted_here:
-        conditions.append(reason_of(now, user_id) == wanted.state)
+        conditions.append(has_reason(wanted.state, now, user_id))
     if wanted.source:
         conditions.append(Contact.source == wanted.source)
     if wanted.contact_list:
@@ -367,32 +373,55 @@ def _is_in_use() -> ColumnElement[bool]:
     return and_(Contact.departed.is_(None), Contact.hidden_at.is_(None))
 
 
-def _totals(user_ids: Collection[int], now: datetime) -> dict[int, dict[str, Count]]:
-    """Return for each advisor the counts of all (""), of "hidden" and of both system lists, from one pass.
+def _totals(user_ids: Collection[int], kinds: Collection[ListKind], now: datetime) -> dict[int, dict[str, Count]]:
+    """Return for each advisor the counts of all (""), of "hidden" and of these system lists, from one query.
 
-    An advisor without contacts has none.
+    Of several advisors, those without contacts have none. Of one advisor's, all are counted but for their addresses, and the
+    few that an address makes inactive are taken off: to look each address up would take longer than all the rest.
     """
-    is_hidden = Contact.hidden_at.is_not(None)
-    groups: dict[str, ColumnElement[bool]] = {"": ~is_hidden, "hidden": is_hidden}
-    groups |= {kind.value: is_on_system_list(kind) for kind in SYSTEM_LIST_NAMES}
+    one, is_hidden = _only(user_ids), Contact.hidden_at.is_not(None)
+    groups = {"": ~is_hidden, "hidden": is_hidden} | {kind.value: is_on_system_list(kind) for kind in kinds}
+    if one is None:
+        parts = [_group_counts(groups, is_active(now), None, _are_of(user_ids))]
+    else:
+        active, refused = is_active_but_for_address(now, one), is_address_refused(one)
+        parts = [_group_counts(groups, active, one, contacts_of(one), *more) for more in ((), (refused,))]
+    numbered = [part.add_columns(literal(number).label("part")) for number, part in enumerate(parts)]
+    found: dict[int, dict[str, Count]] = defaultdict(dict)
+    for row in sorted(db.session.execute(union_all(*numbered)), key=lambda row: row.part):
+        numbers = [number or 0 for number in row[1:-1]]
+        for name, people, actives in zip(groups, numbers[::2], numbers[1::2], strict=True):
+            counted = found[row.user_id].get(name)
+            found[row.user_id][name] = (
+                counted._replace(active=counted.active - actives) if counted else Count(people, actives)
+            )
+    return found
+
+
+def _group_counts(
+    groups: Mapping[str, ColumnElement[bool]],
+    active: ColumnElement[bool],
+    user_id: int | None,
+    *which: ColumnElement[bool],
+) -> Select[Any]:
+    """Select how many of these contacts are in each group, and how many of them are active; for each advisor, or for one."""
     columns = [_flag(is_in, f"in_{name}") for name, is_in in groups.items()]
     each = (
-        contact_rows(Contact.user_id, _flag(is_active(now, _only(user_ids)), "active"), *columns)
-        .where(_are_of(user_ids))
+        contact_rows(Contact.user_id, _flag(active, "active"), *columns)
+        .where(*which)
         .offset(0)  # keeps the subquery one of its own, so that each contact is decided about once
         .subquery()
     )
     counts: list[ColumnElement[int]] = []
-    for name in groups:
-        is_in = each.c[f"in_{name}"] == 1
-        counts += [func.count(case((is_in, 1))), func.count(case((and_(is_in, each.c.active == 1), 1)))]
-    found: dict[int, dict[str, Count]] = defaultdict(dict)
-    for user_id, *numbers in db.session.execute(select(each.c.user_id, *counts).group_by(each.c.user_id)):
-        found[user_id] = {name: Count(numbers[2 * i], numbers[2 * i + 1]) for i, name in enumerate(groups)}
-    return found
+    for column in columns:
+        is_in = each.c[column.name]
+        counts += [func.sum(is_in), func.sum(is_in * each.c.active)]
+    whose = literal(user_id) if user_id is not None else each.c.user_id
+    query: Select[Any] = select(whose.label("user_id"), *counts)
+    return query if user_id is not None else query.group_by(each.c.user_id)  # SQLite would sort all rows of one advisor
 
 
-def _flag(condition: ColumnElement[bool], name: str) -> ColumnElement[int]:
+def _flag(condition: ColumnElement[bool], name: str) -> Label[int]:
     """Return a condition as a column, 1 or 0: within CASE, SQLite stops at the first part of it that decides."""
     return case((condition, 1), else_=0).label(name)
 
@@ -407,22 +436,14 @@ def _are_of(user_ids: Collection[int]) -> ColumnElement[bool]:
     return contacts_of(one) if one is not None else and_(is_among(Contact.user_id, user_ids), is_shown())
 
 
-def _lists_with_counts(user_ids: Collection[int], now: datetime) -> list[tuple[ContactList, Count]]:
-    """Return all lists of these advisors, each with how many are on it as a member."""
-    is_theirs = is_among(ContactList.user_id, user_ids)
-    with_members = select(ContactList.id).where(is_theirs, ContactList.kind.in_(WITH_MEMBERS))
-    counts = (
-        contact_rows(
-            ListMember.list_id, func.count().label("people"), count_active(now, _only(user_ids)).label("active")
-        )
-        .join(ListMember, ListMember.contact_id == Contact.id)
-        .where(ListMember.list_id.in_(with_members), _are_of(user_ids), Contact.hidden_at.is_(None))
-        .group_by(ListMember.list_id)
-        .subquery()
-    )
+def _member_counts(user_ids: Collection[int], list_ids: Collection[int], now: datetime) -> dict[int, Count]:
+    """Return {list id: how many are on it} for these lists of advisors; empty ones are missing."""
+    if not list_ids:
+        return {}
     rows = db.session.execute(
-        select(ContactList, counts.c.people, counts.c.active)
-        .outerjoin(counts, counts.c.list_id == ContactList.id)
-        .where(is_theirs)
+        contact_rows(ListMember.list_id, func.count(), count_active(now, _only(user_ids)))
+        .join(ListMember, ListMember.contact_id == Contact.id)
+        .where(ListMember.list_id.in_(list_ids), _are_of(user_ids), Contact.hidden_at.is_(None))
+        .group_by(ListMember.list_id)
     )
-    return [(row.ContactList, Count(row.people or 0, row.active or 0)) for row in rows]
+    return {list_id: Count(people, active) for list_id, people, active in rows}

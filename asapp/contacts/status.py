@@ -17,11 +17,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, func, literal, null, or_, select
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, literal, null, or_, select, union
 
 from asapp.contacts.addresses import HashRange
 from asapp.contacts.bounces import is_skipped_as_bounced
-from asapp.contacts.suppressions import is_suppressed, is_suppressed_as
+from asapp.contacts.suppressions import is_suppressed, is_suppressed_as, suppressed_hashes
 from asapp.messages.contacts import UnknownWhy
 from asapp.models import (
     BlockedAddress,
@@ -76,6 +76,21 @@ def reason_of(now: datetime, user_id: int | None = None) -> ColumnElement[str | 
     )
 
 
+def has_reason(reason: str, now: datetime, user_id: int) -> ColumnElement[bool]:
+    """Is this the reason_of() a contact of the advisor's? What has to hold for it anyway is asked first: most have another."""
+    at_least: dict[str, ColumnElement[bool]] = {
+        Reason.HIDDEN_HERE: Contact.hidden_at.is_not(None),
+        Reason.UNSUBSCRIBED: is_suppressed(user_id),
+        Reason.COMPLAINED: is_suppressed(user_id),
+        Reason.BOUNCED: or_(is_suppressed(user_id), is_skipped_as_bounced()),
+        Reason.OPTED_OUT: Contact.opted_out.is_(True),
+        Reason.TWIN_OPTED_OUT: is_address_blocked(user_id),
+        Reason.DISCONNECTED: Contact.departed.is_(None),
+        Reason.OPT_OUT_UNKNOWN: Contact.departed.is_(None),
+    }
+    return and_(at_least.get(reason, Contact.departed == reason), reason_of(now, user_id) == reason)
+
+
 def _suppressed_as(user_id: int | None) -> ColumnElement[str]:
     """Return the reason of a contact whose address is suppressed. (Most are not: so this is asked about few.)"""
     return case(
@@ -116,12 +131,17 @@ def is_active(now: datetime, user_id: int | None = None, hashes: HashRange | Non
     hashes: of the addresses that the query is about, if it is not about all of this advisor's; then it costs less.
     """
     return and_(
+        is_active_but_for_address(now, user_id), ~is_suppressed(user_id, hashes), ~is_address_blocked(user_id, hashes)
+    )
+
+
+def is_active_but_for_address(now: datetime, user_id: int | None = None) -> ColumnElement[bool]:
+    """Would this contact be active if its address were neither suppressed nor another opted-out record's?"""
+    return and_(
         Contact.departed.is_(None),
         Contact.hidden_at.is_(None),
-        ~is_suppressed(user_id, hashes),
         ~is_skipped_as_bounced(),
         ~Contact.opted_out,
-        ~is_address_blocked(user_id, hashes),
         Contact.left_firm_id.is_(None),
         or_(Connection.id.is_(None), Connection.status != ConnectionStatus.DISCONNECTED),
         ~is_firm_disabled(user_id),
@@ -136,6 +156,12 @@ def is_firm_disabled(user_id: int | None = None) -> ColumnElement[bool]:
     """
     disabled = select(User.id).join(Partner, User.partner_id == Partner.id).where(~Partner.is_enabled).correlate(None)
     return Contact.user_id.in_(disabled) if user_id is None else exists(disabled.where(User.id == user_id))
+
+
+def is_address_refused(user_id: int) -> ColumnElement[bool]:
+    """Is the address of this contact of the advisor's suppressed, or another opted-out record's? Found by the index."""
+    blocked = select(BlockedAddress.address_hash).where(BlockedAddress.user_id == user_id)
+    return Contact.address_hash.in_(union(blocked, *suppressed_hashes(user_id)))
 
 
 def is_address_blocked(user_id: int | None = None, hashes: HashRange | None = None) -> ColumnElement[bool]:

@@ -528,19 +528,14 @@ def is_suppressed(user_id: int | None = None, hashes: HashRange | None = None) -
 
     hashes: of the addresses that the query is about, if it is not about all of this advisor's; no others are read then.
     """
-    holds = or_(*(getattr(Suppression, name).is_not(None) for name in REASONS.values()))
+    holds = _holds()
     return _is_among_those(holds if hashes is None else and_(holds, hashes.holds(Suppression.address_hash)), user_id)
 
 
 def _is_among_those(holds: ColumnElement[bool], user_id: int | None) -> ColumnElement[bool]:
     """holds: over Suppression."""
     if user_id is not None:
-        partner_id = select(User.partner_id).where(User.id == user_id).scalar_subquery()
-        own = select(Suppression.address_hash).where(Suppression.user_id == user_id, holds)
-        firm = select(Suppression.address_hash).where(
-            Suppression.user_id.is_(None), Suppression.partner_id == partner_id, holds, ~_is_ended_for(user_id)
-        )
-        return and_(Contact.address_hash.is_not(None), Contact.address_hash.in_(union(own, firm)))
+        return and_(Contact.address_hash.is_not(None), Contact.address_hash.in_(union(*_hashes(holds, user_id))))
     same = Suppression.address_hash == Contact.address_hash
     partner_of = select(User.partner_id).where(User.id == Contact.user_id).correlate(Contact).scalar_subquery()
     of_advisor = exists().where(same, Suppression.user_id == Contact.user_id, holds)
@@ -552,6 +547,24 @@ def _is_among_those(holds: ColumnElement[bool], user_id: int | None) -> ColumnEl
         ~_is_ended_for(Contact.user_id),
     )
     return or_(of_advisor, of_firm)
+
+
+def _holds() -> ColumnElement[bool]:
+    return or_(*(getattr(Suppression, name).is_not(None) for name in REASONS.values()))
+
+
+def suppressed_hashes(user_id: int) -> list[Select[bytes]]:
+    """Select the hashes of the addresses that this advisor must not write to: those of the advisor's own, and the firm's."""
+    return _hashes(_holds(), user_id)
+
+
+def _hashes(holds: ColumnElement[bool], user_id: int) -> list[Select[bytes]]:
+    partner_id = select(User.partner_id).where(User.id == user_id).scalar_subquery()
+    own = select(Suppression.address_hash).where(Suppression.user_id == user_id, holds)
+    firm = select(Suppression.address_hash).where(
+        Suppression.user_id.is_(None), Suppression.partner_id == partner_id, holds, ~_is_ended_for(user_id)
+    )
+    return [own, firm]
 
 
 def of_advisor(user_id: int) -> ColumnElement[bool]:
@@ -583,8 +596,8 @@ def count_told(session: Session, since: datetime) -> dict[str, int]:
 
 def count_addresses(partner_id: int) -> int:
     """Return how many addresses advisors of this firm must not write to."""
-    holds = or_(*(getattr(Suppression, column).is_not(None) for column in REASONS.values()))
-    query = select(func.count(Suppression.address_hash.distinct())).where(Suppression.partner_id == partner_id, holds)
+    query = select(func.count(Suppression.address_hash.distinct()))
+    query = query.where(Suppression.partner_id == partner_id, _holds())
     return db.session.scalar(query) or 0
 
 

@@ -99,6 +99,9 @@ class Contact(Base):
         UniqueConstraint("connection_id", "salesforce_id"),
         Index("ix_contacts_search_key", "user_id", "search_key", "id"),
         Index("ix_contacts_address", "user_id", "address_hash"),
+        Index(
+            "ix_contacts_user", "user_id"
+        ),  # in the order of the rows: SQLite counts a book three times as fast by it
         Index("ix_contacts_followed_by_id", "followed_by_id", sqlite_where=IS_FOLLOWED, postgresql_where=IS_FOLLOWED),
         Index("ix_contacts_manual", "user_id", sqlite_where=IS_MANUAL, postgresql_where=IS_MANUAL),
         # For the page Changes, which looks at a few days of a book.

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Integer, Select, and_, case, cast, func, literal, null, or_, select, union_all
 
-from asapp.connections import connections
 from asapp.contacts.queries import matches
 from asapp.contacts.status import is_shown, waits_for_review
 from asapp.contacts.suppressions import of_advisor, of_firm
@@ -28,6 +27,7 @@ from asapp.core.extensions import db
 from asapp.core.forms import whole_number
 from asapp.messages.changes import ADOPTED_REASON, ChangeKind, details, what
 from asapp.models import (
+    Connection,
     ConsentEvent,
     ConsentKind,
     ConsentSource,
@@ -72,11 +72,15 @@ class Account(NamedTuple):
 
     user_id: int
     partner_id: int | None
-    connection_ids: tuple[int, ...]
 
     @classmethod
     def of(cls, user: User) -> Account:
-        return cls(user.id, user.partner_id, tuple(connections.all_ids_of(user)))
+        return cls(user.id, user.partner_id)
+
+    def has_run(self) -> ColumnElement[bool]:
+        """Over SyncRun: is it of one of the account's connections with the present firm?"""
+        theirs = (Connection.user_id == self.user_id, Connection.partner_id == self.partner_id)
+        return SyncRun.connection_id.in_(select(Connection.id).where(*theirs))
 
 
 class Key(NamedTuple):
@@ -198,7 +202,10 @@ def find_last_day(account: Account, before: datetime) -> date | None:
     )
     of_runs = select(SyncRun.finished_at.label("at")).where(_is_of(account, wanted), has_changes)
     last_run = select(of_runs.order_by(SyncRun.finished_at.desc()).limit(1).subquery())
-    others = (query.where(*is_theirs).subquery() for query in _beside_runs(account, wanted))
+    others = (
+        query.where(*is_theirs).order_by(query.selected_columns.at.desc()).limit(1).subquery()
+        for query in _beside_runs(account, wanted)
+    )
     at = db.session.scalar(
         select(func.max(union_all(last_run, *(select(each.c.at) for each in others)).subquery().c.at))
     )
@@ -214,9 +221,14 @@ class ChangeCount(NamedTuple):
 
 
 def find_counts(account: Account, wanted: Wanted) -> list[ChangeCount]:
-    rows = _entries(account, wanted)
-    counted = select(rows.c.at, rows.c.kind, func.count()).group_by(rows.c.at, rows.c.kind)
-    return [ChangeCount._make(row) for row in db.session.execute(counted)]
+    """Return the counts of all kinds. Those that a sync created are counted run by run: it may be a whole book."""
+    rows = _union(account, wanted, _beside_created(account, wanted))
+    counted = select(rows.c.at, rows.c.kind, func.count().label("number")).group_by(rows.c.at, rows.c.kind)
+    theirs = and_(Contact.created_in_run_id == SyncRun.id, *_is_theirs(account, wanted))
+    number = select(func.count()).select_from(Contact).where(theirs).correlate(SyncRun).scalar_subquery()
+    created = select(SyncRun.finished_at, literal(ChangeKind.ADDED.value), number).where(_has_created(account, wanted))
+    found = db.session.execute(union_all(counted, created))
+    return [ChangeCount._make(row) for row in found if row.number]
 
 
 def tally_by_day(counts: Sequence[ChangeCount]) -> dict[date, dict[str, int]]:
@@ -266,7 +278,7 @@ def _in_order(counts: Mapping[str, int]) -> dict[str, int]:
 
 def first_of_each(account: Account, wanted: Wanted, days: Sequence[date] = ()) -> list[Entry]:
     """Return the first entries of each kind, or of each kind on each of these days, the oldest first."""
-    rows = _entries(account, wanted)
+    rows = _union(account, wanted, [*_beside_created(account, wanted), _created_last(account, wanted)])
     group = [rows.c.kind]
     if days[1:]:
         ends = [(rows.c.at < formats.start_of(each), number) for number, each in enumerate(days[1:])]
@@ -299,11 +311,18 @@ def _is_after(rows: Any, key: Key) -> ColumnElement[bool]:
 
 def _entries(account: Account, wanted: Wanted) -> Any:
     """Return the wanted entries as a subquery."""
-    sources = [_of_runs(account, wanted), _created(account, wanted), *_beside_runs(account, wanted)]
-    rows = union_all(*(query.where(*_is_theirs(account, wanted)) for query in sources)).subquery()
+    rows = _union(account, wanted, [*_beside_created(account, wanted), _created(account, wanted)])
     if not wanted.kind:
         return rows
     return select(rows).where(rows.c.kind == wanted.kind).subquery()
+
+
+def _union(account: Account, wanted: Wanted, sources: Sequence[Select[Any]]) -> Any:
+    return union_all(*(query.where(*_is_theirs(account, wanted)) for query in sources)).subquery()
+
+
+def _beside_created(account: Account, wanted: Wanted) -> list[Select[Any]]:
+    return [_of_runs(account, wanted), *_beside_runs(account, wanted)]
 
 
 def _beside_runs(account: Account, wanted: Wanted) -> list[Select[Any]]:
@@ -351,9 +370,28 @@ def _created(account: Account, wanted: Wanted) -> Select[Any]:
     return made.where(_is_of(account, wanted))
 
 
+def _created_last(account: Account, wanted: Wanted) -> Select[Any]:
+    """Select of what each run created the last OF_A_KIND, which are its newest entries."""
+    theirs = and_(Contact.created_in_run_id == SyncRun.id, *_is_theirs(account, wanted))
+    last = select(Contact.id).where(theirs).order_by(Contact.id.desc()).limit(1).offset(OF_A_KIND - 1)
+    runs = (
+        select(SyncRun.id, SyncRun.finished_at, last.correlate(SyncRun).scalar_subquery().label("last"))
+        .where(_has_created(account, wanted))
+        .cte()
+        .prefix_with("MATERIALIZED")
+    )
+    columns = _columns(runs.c.finished_at, CREATED, Contact.id, ChangeKind.ADDED, ContactSource.SALESFORCE, runs.c.id)
+    is_last = and_(Contact.created_in_run_id == runs.c.id, Contact.id >= func.coalesce(runs.c.last, 0))
+    return select(*columns).join_from(runs, Contact, is_last)
+
+
+def _has_created(account: Account, wanted: Wanted) -> ColumnElement[bool]:
+    return and_(_is_of(account, wanted), SyncRun.created > 0)
+
+
 def _is_of(account: Account, wanted: Wanted) -> ColumnElement[bool]:
     """Did this run of the person's end within the time?"""
-    return and_(SyncRun.connection_id.in_(account.connection_ids), _within(SyncRun.finished_at, wanted))
+    return and_(account.has_run(), _within(SyncRun.finished_at, wanted))
 
 
 def _made(wanted: Wanted) -> Select[Any]:

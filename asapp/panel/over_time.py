@@ -80,7 +80,7 @@ class Picture(NamedTuple):
 
 def find_counts(account: Account, since: datetime) -> list[ActiveCount]:
     """Return the counts since then, the oldest first, after the last one before."""
-    counted = (SyncRun.connection_id.in_(account.connection_ids), SyncRun.active_after.is_not(None))
+    counted = (account.has_run(), SyncRun.active_after.is_not(None))
     rows = select(SyncRun.finished_at, SyncRun.active_after).where(*counted)
     before = rows.where(SyncRun.finished_at < since).order_by(SyncRun.finished_at.desc()).limit(1)
     after = rows.where(SyncRun.finished_at >= since)
