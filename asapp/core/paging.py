@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
@@ -24,3 +25,9 @@ class Page(NamedTuple, Generic[T]):
     @property
     def has_next(self) -> bool:
         return self.last < self.total
+
+
+def page_of(rows: Sequence[T], number: int) -> Page[T]:
+    """Return one page of rows that are all at hand; a number past the end gives the last page."""
+    number = max(1, min(number, -(-len(rows) // PAGE_SIZE)))
+    return Page(list(rows[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]), len(rows), number)

@@ -10,6 +10,7 @@ from asapp.accounts.form_fields import MoveForm, PersonForm
 from asapp.connections import connections
 from asapp.core import mail
 from asapp.core.forms import InvalidFields, clean_line
+from asapp.core.paging import page_of
 from asapp.models import Partner, User
 from asapp.partners import erasure, partners
 from asapp.web.access import actor, admin_required
@@ -17,6 +18,7 @@ from asapp.web.admins import reset_and_tell
 from asapp.web.current import config, org_access, person, post_later, queues, vault
 from asapp.web.fresh import fresh_required
 from asapp.web.htmx import go_to
+from asapp.web.incoming import asked_page
 from asapp.web.partners import get_partner, show_link
 
 blueprint = Blueprint("advisors", __name__, url_prefix="/admin/partners/<slug>/advisors")
@@ -204,8 +206,8 @@ def show_erase(partner: Partner, user: User, typed: str = "", errors: dict[str, 
 
 
 def show(partner: Partner, form: PersonForm) -> str:
-    rows = advisors.list_advisors(partner)
-    return render_template("partners/advisors.html", partner=partner, rows=rows, form=form)
+    page = page_of(advisors.list_advisors(partner), asked_page())
+    return render_template("partners/advisors.html", partner=partner, page=page, form=form)
 
 
 def show_move(partner: Partner, user: User, form: MoveForm) -> str:

@@ -9,11 +9,13 @@ from asapp.accounts import api_keys
 from asapp.accounts.api_keys import SCOPE_WORDS, ApiKeyForm
 from asapp.core.clock import utcnow
 from asapp.core.forms import InvalidFields
+from asapp.core.paging import page_of
 from asapp.models import Partner
 from asapp.partners import partners
 from asapp.web.access import actor, admin_required
 from asapp.web.fresh import fresh_required
 from asapp.web.htmx import go_to
+from asapp.web.incoming import asked_page
 
 blueprint = Blueprint("api_keys", __name__, url_prefix="/admin/api-keys")
 
@@ -63,5 +65,10 @@ def chosen_partner(form: ApiKeyForm) -> Partner | None:
 
 def show(form: ApiKeyForm) -> str:
     firms = [row.partner for row in partners.list_partners()]
-    names = {"keys": api_keys.list_keys(), "firms": firms, "now": utcnow(), "scope_words": SCOPE_WORDS}
+    names = {
+        "page": page_of(api_keys.list_keys(), asked_page()),
+        "firms": firms,
+        "now": utcnow(),
+        "scope_words": SCOPE_WORDS,
+    }
     return render_template("api_keys/index.html", form=form, **names)

@@ -15,12 +15,14 @@ from asapp.connections.api_budget import Allowance
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.core.formats import counted
+from asapp.core.paging import page_of
 from asapp.health import figures
 from asapp.models import Action, AlertKind, Partner
 from asapp.partners import board, partners
 from asapp.web.access import actor, admin_required
 from asapp.web.current import config, queues
 from asapp.web.files import csv_file
+from asapp.web.incoming import asked_page
 
 blueprint = Blueprint("board", __name__, url_prefix="/admin/board")
 
@@ -66,7 +68,7 @@ def index() -> ResponseReturnValue:
         return show_firm(get_partner(request.args["firm"]))
     return render_template(
         "board/firms.html",
-        firms=board.list_firms(now),
+        page=page_of(board.list_firms(now), asked_page()),
         alerts=alerts.list_open(),
         figures=figures.read_activity(db.session(), now),
         jobs=queues().depths(),
@@ -81,7 +83,7 @@ def show_firm(partner: Partner) -> str:
     return render_template(
         "board/firm.html",
         board=made,
-        lines=made.attention if is_narrowed else made.lines,
+        page=page_of(made.attention if is_narrowed else made.lines, asked_page()),
         is_narrowed=is_narrowed,
         firms=[row.partner for row in partners.list_partners()],
         now=now,

@@ -75,6 +75,7 @@ blueprint = Blueprint("contacts", __name__, url_prefix="/contacts")
 
 ID = "<int:contact_id>"
 IDS_MAX = 1000  # in one form
+STORY_MAX = 100  # entries of a contact's story
 DELETED_HERE = "deleted"  # among the lists to pick from
 LIVE_QUESTIONS = "30 per minute"
 
@@ -322,10 +323,12 @@ def show(contact_id: int) -> ResponseReturnValue:
     address = suppressions.story_of(line.contact, current_user.partner_id)
     telling = find_shown(line.contact, line.reason)
     moments = consent.history_of_contact(current_user.id, line.contact.id)
+    story = story_of(line, address, moments, telling)
     return render_template(
         "contacts/show.html",
         line=line,
-        story=story_of(line, address, moments, telling),
+        story=story[:STORY_MAX],
+        older=max(0, len(story) - STORY_MAX),
         address=address,
         has_consent=bool(moments),
         today=formats.day_of(utcnow()),

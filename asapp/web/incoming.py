@@ -18,7 +18,7 @@ from werkzeug.exceptions import BadRequest, HTTPException
 from werkzeug.routing import IntegerConverter
 from werkzeug.wrappers import Response
 
-from asapp.core.forms import LARGEST_ID
+from asapp.core.forms import LARGEST_ID, whole_number
 from asapp.web.headers import steady_headers
 from config import Config, is_loopback
 
@@ -30,6 +30,11 @@ NUL = "\0"  # PostgreSQL can't store it in a text
 
 Environ = dict[str, Any]
 Start = Callable[..., Any]
+
+
+def asked_page() -> int:
+    """Return the number of the page that the address asks for; 1 if it names none."""
+    return whole_number(request.args.get("page", ""), LAST_PAGE) or 1
 
 
 class Body:

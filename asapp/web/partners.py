@@ -17,6 +17,7 @@ from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.core.formats import counted
 from asapp.core.forms import InvalidFields, clean_line
+from asapp.core.paging import page_of
 from asapp.models import Partner
 from asapp.partners import checks, offboarding, partners, setup_link
 from asapp.partners.checks import Checklist
@@ -28,6 +29,7 @@ from asapp.web.access import actor, admin_required
 from asapp.web.current import config, org_access, person, post_later, vault
 from asapp.web.fresh import fresh_required, fresh_required_if
 from asapp.web.htmx import go_to
+from asapp.web.incoming import asked_page
 from asapp.writeback import outbox
 from asapp.writeback.queries import count_for
 
@@ -57,9 +59,9 @@ def revokes() -> bool:
 @admin_required
 def index() -> ResponseReturnValue:
     search, state = request.args.get("q", "")[:200], request.args.get("state", "")
-    rows = partners.list_partners(search, state)
+    page = page_of(partners.list_partners(search, state), asked_page())
     calls = allowances(db.session(), utcnow())
-    return render_template("partners/index.html", rows=rows, calls=calls, search=search, state=state)
+    return render_template("partners/index.html", page=page, calls=calls, search=search, state=state)
 
 
 @blueprint.get("/new")

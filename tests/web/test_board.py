@@ -392,3 +392,27 @@ def test_the_list_of_alerts_stays_short(client: FlaskClient, ada: User) -> None:
 
 def test_every_kind_of_alert_has_words() -> None:
     assert set(ALERTS) == set(AlertKind)
+
+
+def test_more_than_fifty_rows_are_shown_page_by_page(client: FlaskClient, ada: User) -> None:
+    firms = [make_partner(f"Firm {number:02}") for number in range(51)]
+    for number in range(51):
+        make_advisor(firms[0], f"Advisor {number:02}")
+    slug = firms[0].slug
+    for path in ("/admin/partners?state=enabled", "/admin/board", f"/admin/board?firm={slug}", advisors_of(slug)):
+        first = client.get(path).text
+        assert "1 to 50 of 51" in first, path
+        following = re.search(r'href="([^"]*)" rel="next"', first)
+        assert following, path
+        last = client.get(unescape(following[1])).text
+        assert "51 to 51 of 51" in last, path
+        assert (len(rows_in(first)), len(rows_in(last))) == (50, 1), path
+        assert not rows_in(first) & rows_in(last), path
+
+
+def advisors_of(slug: str) -> str:
+    return f"/admin/partners/{slug}/advisors"
+
+
+def rows_in(html: str) -> set[str]:
+    return set(re.findall(r'<th scope="row">(?:<a[^>]*>)?([^<]+)', html))

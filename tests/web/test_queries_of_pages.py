@@ -46,14 +46,14 @@ from tests.two_firms import World, make_world
 M = TypeVar("M")
 MOST_QUERIES = 12
 MOST_BYTES = 100_000
-MANY = 60  # rows of each kind
+MANY = 120  # rows of each kind
 NOT_OF_A_PAGE = (
     "BEGIN",
     "INSERT INTO api_usage",
     "INSERT INTO org_calls",
 )  # each call to Salesforce is counted and logged
 WITH = {  # the addresses of a page beside the plain one
-    "board.index": ("?firm={slug}", "?firm={slug}&show=attention"),
+    "board.index": ("?firm={slug}", "?firm={slug}&show=attention&page=2"),
     "changes.index": ("?span=90", "?kind=added&since=30"),
     "contacts.index": (
         "?state=inactive&q=a",
