@@ -13,13 +13,15 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks import big_books, parts
-from benchmarks.checks import drill, rounds
+from benchmarks.checks import arrival, drill, rounds
 from benchmarks.house import BenchHouse
 from benchmarks.lists import lists
 from benchmarks.parts import Bench, Options, Target, say
 from benchmarks.senders import senders
 
-PARTS = {part.__name__: part for part in (*parts.PARTS.values(), rounds, drill, lists, big_books.pages, senders)}
+PARTS = {
+    part.__name__: part for part in (*parts.PARTS.values(), rounds, drill, arrival, lists, big_books.pages, senders)
+}
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:

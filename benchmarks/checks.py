@@ -7,22 +7,25 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psutil
 
 from benchmarks.house import Database, Place
-from benchmarks.parts import SLOW_S, Bench, Target, say
+from benchmarks.parts import SLOW_S, Bench, Target, connect, say
 from devtools.guard import guard
-from devtools.processes import Process, Worker, end_all, environ_of
+from devtools.processes import Process, Scheduler, Worker, end_all, environ_of
 from devtools.waiting import wait_for
 
 ORGS = 500
 FEW = 5000  # connections for one worker
 TICK_STARTS_S = 3.0  # for the process that ticks
 GIVE_UP_S = 3600.0
+ARRIVES_WITHIN_S = 120.0
+OFF_THE_TICK_S = 3.5
 
 
 def rounds(bench: Bench) -> list[Target]:
@@ -123,6 +126,43 @@ def suffer(bench: Bench, database: Database, hung_firm: int) -> dict[str, Any]:
     finally:
         for worker in workers:
             worker.close()
+
+
+def arrival(bench: Bench) -> list[Target]:
+    """Change a contact in the org: after how long does its page show that, with a worker and the scheduler, interval aside?"""
+    contacts, found = min(bench.options.contacts), []
+    for place in bench.house.places:
+        say(
+            f"\nOne changed contact among {contacts:,}, from the moment its connection is due to its page, {place.kind}"
+        )
+        with bench.copy(place, bench.synced(place, contacts)) as database:
+            times = arrivals(bench, database, contacts)
+        say(f"  {median(times):.1f} s ({min(times):.1f}–{max(times):.1f}), {len(times)} times")
+        found.append(Target(f"one changed contact, from due to its page, {place.kind}", max(times), 20, 10, "{:.1f} s"))
+    return found
+
+
+def arrivals(bench: Bench, database: Database, contacts: int) -> list[float]:
+    config, org, times = bench.house.config(database), bench.org(contacts), []
+    with closing(connect(database)) as reading:
+        query = "SELECT id, salesforce_id FROM contacts WHERE departed IS NULL AND NOT opted_out ORDER BY id LIMIT 1"
+        contact_id, salesforce_id = reading.execute(query).fetchone()
+    bench.house.redis.flush()
+    processes = [Worker(config, bench.house.log), Scheduler(config, bench.house.log)]
+    try:
+        for process in processes:
+            process.spawn()
+        client = bench.house.redis.client()
+        wait_for(lambda: client.scard("rq:workers"), "for the worker")
+        for number in range(bench.options.rounds):
+            words = f"Arrived-{number}-{org.state()['now'][-9:-1]}"
+            org.ask("update_contact", contact_id=salesforce_id, last_name=words)
+            page = {"contact_id": contact_id, "words": words, "give_up_s": ARRIVES_WITHIN_S}
+            times.append(bench.house.call("ours", "wait_for_page", database, **page, **database.facts)["s"])
+            time.sleep(number * OFF_THE_TICK_S)  # so that the next one meets the tick at another moment
+    finally:
+        end_all(processes)
+    return times
 
 
 @contextmanager

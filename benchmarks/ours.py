@@ -342,6 +342,33 @@ def tick_until_fresh(give_up_s: float, without_firm: int = 0, **_rest: Any) -> d
     return found | {"runs": runs, "usage": usage, "calls": int(calls or 0)}
 
 
+def wait_for_page(
+    contact_id: int, words: str, give_up_s: float, connections: list[int], **_rest: Any
+) -> dict[str, Any]:
+    """Let the connection be due now, and open the contact's page again and again until it shows these words."""
+    from asapp import create_app
+    from asapp.core.clock import utcnow
+    from asapp.core.database import writing
+    from asapp.core.extensions import db
+    from asapp.models import Connection
+    from devtools.makers import session_of
+
+    app = create_app()
+    client = app.test_client()
+    with app.app_context(), writing():
+        connection = db.session.get_one(Connection, connections[0])
+        with client.session_transaction() as session:
+            session.update(session_of(connection.user))
+        connection.next_sync_at = utcnow()
+        db.session.commit()
+    began = time.perf_counter()
+    while words not in client.get(f"/contacts/{contact_id}").text:
+        if time.perf_counter() - began > give_up_s:
+            raise RuntimeError("the change has not arrived")
+        time.sleep(0.05)
+    return {"s": time.perf_counter() - began}
+
+
 NO_LIMIT = 10**6  # people a day: the speed is measured, not the limit
 
 
@@ -402,7 +429,7 @@ JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     for job in (
         *(sync, no_change, add_run, read_everything_again, enqueue_and_wait, deliver),
         *(follow_lists, read_lists_again, count_members),
-        *(prepare, prepare_checks, tick_until_fresh, prepare_pollers, prepare_form),
+        *(prepare, prepare_checks, tick_until_fresh, wait_for_page, prepare_pollers, prepare_form),
     )
 }
 
