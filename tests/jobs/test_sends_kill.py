@@ -90,6 +90,11 @@ class MailRoom(Office):
         db.session.execute(update(SyncRun).where(*queued).values(enqueued_at=ago))
         db.session.commit()
 
+    def let_five_minutes_pass(self, send_id: int) -> None:
+        db.session.rollback()
+        db.session.execute(update(Send).where(Send.id == send_id).values(deadline_at=utcnow()))
+        db.session.commit()
+
     def run_of(self, send_id: int) -> SyncRun:
         return db.session.get_one(SyncRun, self.send(send_id).run_id, populate_existing=True)
 
@@ -196,9 +201,25 @@ def test_the_same_send_asked_for_by_many_at_once(room: MailRoom, app: Flask, con
     assert db.session.scalar(select(func.count()).select_from(Send)) == 1
 
 
-def test_an_org_that_hangs_makes_the_send_stale(room: MailRoom, config: Config, tmp_path: Path) -> None:
+def test_an_org_that_is_away_makes_the_send_stale(room: MailRoom, config: Config, tmp_path: Path) -> None:
     room.org.trouble.add("server_unavailable_html", kind="composite", times=10)
     with Worker(config, tmp_path / "worker.log"):
         send_id = room.begin()
         wait_for(lambda: room.send(send_id).state == SendState.STALE, "for the send to be stale")
     assert room.send(send_id).reason == "salesforce_away"
+
+
+def test_an_org_that_hangs_makes_the_send_stale_when_its_time_is_up(
+    room: MailRoom, config: Config, tmp_path: Path
+) -> None:
+    """The worker waits for an answer that never comes; the tick of another process ends the send."""
+    fault = room.org.trouble.add("hang", kind="composite")
+    with Worker(config, tmp_path / "worker.log"):
+        send_id = room.begin()
+        wait_for(lambda: fault.hits, "for the call that hangs")
+        room.tick()
+        assert room.send(send_id).is_preparing
+        room.let_five_minutes_pass(send_id)
+        room.tick()
+        ended = room.send(send_id)
+        assert (ended.state, ended.reason) == (SendState.STALE, "took_too_long")
