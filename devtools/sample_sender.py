@@ -61,9 +61,8 @@ class Sender:
 
     def prepare(self, list_id: str, max_age_minutes: int = 60) -> dict[str, Any]:
         """Return a send that is ready. The id is ours: after a crash, the same id gives the same send."""
-        send = self._call(
-            "POST", "/sends", json={"id": str(uuid4()), "list_id": list_id, "max_age_minutes": max_age_minutes}
-        )
+        wanted = {"id": str(uuid4()), "list_id": list_id, "max_age_minutes": max_age_minutes}
+        send = self._call("POST", "/sends", json=wanted)
         give_up_at = time.monotonic() + PREPARED_WITHIN_S
         while send["state"] == "preparing" and time.monotonic() < give_up_at:
             time.sleep(POLL_S)
