@@ -14,6 +14,7 @@ import requests_mock
 from flask import Flask, current_app
 from flask.testing import FlaskClient
 from sqlalchemy import PrimaryKeyConstraint, UniqueConstraint, func, select, text
+from sqlalchemy.orm import Session
 
 from asapp.accounts import users
 from asapp.connections import switching
@@ -21,25 +22,37 @@ from asapp.core.clock import utcnow
 from asapp.core.database import Base
 from asapp.core.extensions import db
 from asapp.core.leases import LeaseLost
+from asapp.core.stopping import StopRequested
 from asapp.leads import consent
+from asapp.leads import outbox as leads_outbox
+from asapp.leads.delivery import LeadMeter
 from asapp.models import (
     Connection,
+    ConnectionStatus,
     ConsentEvent,
     ConsentKind,
     ConsentSource,
     Contact,
     Lead,
+    OptOutWrite,
     Partner,
     PendingGrant,
     RunStatus,
     SecondFactor,
+    Send,
+    SendReason,
+    SendState,
     SyncRun,
     User,
 )
+from asapp.models.run import ACTIVE
 from asapp.partners import offboarding
+from asapp.salesforce.hosts import to_18
 from asapp.salesforce.oauth import Grant, Identity
 from asapp.sends import prepare, sends
 from asapp.sync.runs import LeasedRun
+from asapp.writeback import outbox as opt_outs_outbox
+from asapp.writeback.delivery import OptOutMeter
 from tests.factories import (
     ORG_ID,
     PASSWORD,
@@ -199,6 +212,64 @@ def test_while_a_firm_is_stopped_no_one_is_written_to_and_every_place_says_why(
     assert "Salesforce is switched off for your firm" in unescape(browser.get(f"/contacts/why?person={zoe.email}").text)
     client.post(f"{PATH}/enable")
     assert told() == ([1, 0, 1], [None, "disconnected", "not_a_contact"], [2], {"", "disconnected"})
+
+
+def test_stop_everything_ends_deliveries_and_sends_that_are_under_way(
+    client: FlaskClient, ada: User, revoking: Any
+) -> None:
+    partner, alice, connection = a_firm_at_work()
+    partner.writes_opt_outs_back = True
+    make_person(connection, "theirs@fjord.example")
+    save(
+        OptOutWrite(
+            user_id=alice.id, connection_id=connection.id, salesforce_id=to_18("003000000000001"), kind="Contact"
+        )
+    )
+    send = sends.start_send(0, "preparing", make_system_list(alice), 60)
+    prepare.advance(send.id, lambda _ids: True)
+    leads = LeadMeter(db.engine, connection.id, partner.id, lambda: False)
+    leads.begin_round(leads_outbox.claim(alice.id, partner.id, 10)[0])
+    opt_outs = OptOutMeter(db.engine, connection.id, partner.id, lambda: False)
+    opt_outs.round = opt_outs_outbox.claim(connection.id, 10)[0]
+    db.session.commit()
+    for before_call in (leads, opt_outs):
+        before_call()
+    assert db.session.get_one(Send, send.id, populate_existing=True).is_preparing
+    client.post(f"{PATH}/stop")
+    for before_call in (leads, opt_outs):
+        with pytest.raises((StopRequested, LeaseLost)):
+            before_call()
+    assert [each.can_deliver(db.session(), connection.id) for each in (leads_outbox, opt_outs_outbox)] == [False, False]
+    prepare.advance(send.id, lambda _ids: True)
+    ended = db.session.get_one(Send, send.id, populate_existing=True)
+    assert (ended.state, ended.reason) == (SendState.REFUSED, SendReason.NOT_SET_UP)
+    assert db.session.scalars(select(OptOutWrite.state)).all() == ["waiting"], "it is told once the firm is enabled"
+
+
+def test_all_is_stopped_here_before_salesforce_is_called_whatever_it_answers(app: Flask) -> None:
+    partner, _, connection = a_firm_at_work()
+    others = [make_connection(make_advisor(partner, name=f"Advisor {number}")) for number in range(11)]
+    for each in others:
+        make_run(each, RunStatus.QUEUED)
+    seen = []
+
+    def look(_request: Any, context: Any) -> str:
+        with Session(engine) as other:
+            of_firm = (Connection.partner_id == partner_id, Connection.status != ConnectionStatus.DISCONNECTED)
+            connected = other.scalar(select(func.count()).select_from(Connection).where(*of_firm))
+            seen.append(
+                (connected, other.scalar(select(func.count()).select_from(SyncRun).where(SyncRun.status.in_(ACTIVE))))
+            )
+        context.status_code = 503
+        return ""
+
+    partner_id, engine = partner.id, db.engine
+    with requests_mock.Mocker() as salesforce:
+        salesforce.post(REVOKE, text=look)
+        assert offboarding.stop(partner, org_access()) == offboarding.GivenBack(12, 12)
+    assert seen == [(0, 0)] * 12
+    db.session.expire_all()
+    assert connection.is_disconnected
 
 
 def make_client_of(person: User) -> FlaskClient:
