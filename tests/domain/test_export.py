@@ -12,13 +12,14 @@ from flask import Flask
 from sqlalchemy import event, insert, update
 from sqlalchemy.orm import Session
 
-from asapp.contacts import lists
+from asapp.contacts import lists, suppressions
 from asapp.contacts.export import ROWS_A_PIECE, iter_csv
 from asapp.core.clock import utcnow
 from asapp.core.database import writing
 from asapp.core.extensions import db
-from asapp.models import Contact, ContactSource, User
+from asapp.models import Contact, ContactSource, SuppressionSource, SuppressionStep, User
 from tests.factories import make_advisor, make_connection, make_contact, make_synced_connection
+from tests.senders import hash_of, make_person
 
 HEADER = "salesforce_id,first_name,last_name,email,source,status,reason,lists"
 
@@ -50,6 +51,16 @@ def test_one_row_a_contact_in_any_state(app: Flask) -> None:
     assert len(rows) == 10
     assert all((row["reason"] or "active") == row["last_name"] for row in rows)
     assert all(row["status"] == ("inactive" if row["reason"] else "active") for row in rows)
+
+
+@pytest.mark.parametrize("step", [SuppressionStep.UNSUBSCRIBED, SuppressionStep.COMPLAINED, SuppressionStep.BOUNCED])
+def test_what_people_told_us_is_a_reason_in_the_export(app: Flask, step: SuppressionStep) -> None:
+    alice = make_advisor()
+    assert alice.partner is not None
+    make_person(alice, "ruth@river.example")
+    where = suppressions.Address(alice.partner.id, alice.id, hash_of("ruth@river.example", alice.partner))
+    suppressions.store([suppressions.Happened(where, step, SuppressionSource.SENDER, utcnow())])
+    assert [(row["status"], row["reason"]) for row in rows_of(alice)] == [("inactive", step.value)]
 
 
 def test_unknown_opt_outs_are_a_reason_in_the_export(app: Flask) -> None:

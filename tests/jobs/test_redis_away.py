@@ -16,15 +16,19 @@ from asapp import create_app, flask_settings
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.core.queues import Queues
-from asapp.models import RunStatus, RunTrigger, SyncRun
+from asapp.models import OptOutWrite, RunStatus, RunTrigger, SuppressionEvent, SyncRun
+from asapp.salesforce.hosts import to_18
 from asapp.sync import runs
 from asapp.sync.dispatch import Dispatched, dispatch
 from config import Config
 from devtools.servers import RedisServer
 from tests.conftest import make_config
 from tests.factories import log_in, make_advisor, make_run, make_synced_connection
+from tests.mail_links import path_of_link
 from tests.pages import CheckingClient
+from tests.senders import make_person
 
+RUTH = "ruth@river.example"
 QUICK_S = 1.0  # measured: 0.02 s to 0.2 s; the defaults of the libraries take 4 s or wait for ever
 
 
@@ -134,3 +138,19 @@ def test_limits_are_kept_in_a_redis_behind_a_socket_file() -> None:
     settings = flask_settings(make_config("sqlite:///x.db", "unix:///run/redis.sock?db=1"))
     assert settings["RATELIMIT_STORAGE_URI"] == "redis+unix:///run/redis.sock?db=1"
     create_app(make_config("sqlite:///x.db", "unix:///run/redis.sock?db=1"))
+
+
+def test_an_unsubscribe_is_stored_before_it_is_answered(app: Flask, client_without_redis: FlaskClient) -> None:
+    connection = make_synced_connection()
+    connection.partner.writes_opt_outs_back = True
+    make_person(connection, RUTH, salesforce_id=to_18("003000000000001"))
+    path = path_of_link(connection.user, RUTH)
+    answer = client_without_redis.post(path, data={"List-Unsubscribe": "One-Click"}, forged=True)
+    assert answer.status_code == 200
+    db.session.rollback()
+    told = db.session.scalars(select(OptOutWrite.salesforce_id)).all()
+    assert told == [to_18("003000000000001")], "the tick enqueues it"
+    assert client_without_redis.post(path, data={"scope": "firm"}, forged=True).status_code == 303
+    assert "You're unsubscribed" in client_without_redis.get(path).text
+    steps = db.session.scalars(select(SuppressionEvent.step).order_by(SuppressionEvent.id)).all()
+    assert steps == ["unsubscribed", "unsubscribed"]

@@ -15,6 +15,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import String, select, update
 
+from asapp.core.clock import utcnow
 from asapp.core.csv_files import FORMULA_STARTS
 from asapp.core.database import Base
 from asapp.core.extensions import db
@@ -24,8 +25,10 @@ from asapp.web.optin import Token, write_token
 from devtools.servers import RedisServer
 from tests.factories import PASSWORD, log_in
 from tests.hostile import form_fields
+from tests.mail_links import path_of_link
 from tests.mailing import send_waiting_mails
 from tests.route_access import For, Route, everything_of, iter_routes, open_route
+from tests.senders import Sender, make_person
 from tests.signing_up import make_page
 from tests.two_firms import World, make_world, whole_database
 
@@ -310,6 +313,7 @@ def canaries(app: Flask, world: World) -> dict[str, str]:
             (world.northgate, "consumer_secret_sealed"),
             (world.northgate, "pending_secret_sealed"),
             (world.northgate, "address_key_sealed"),
+            (world.northgate, "link_key_sealed"),
             (world.ada.second_factor, "secret_sealed"),
             (world.ada.second_factor, "recovery_key_sealed"),
         ]
@@ -377,6 +381,37 @@ def test_no_secret_leaves(
     for which, secret in secrets.items():
         for where, text in told.items():
             assert secret not in text, f"{which} is in {where}"
+
+
+def test_what_senders_and_readers_of_mails_send_is_in_no_log_and_no_figure(
+    app: Flask, client: FlaskClient, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    alice, sender, vault = world.alice.user, Sender(client, world.api_key), app.extensions["asapp.vault"]
+    ruth, words = "Ruth.Canary@river.example", "CanaryWords of a complaint"
+    link = path_of_link(alice, ruth)
+    make_person(alice, ruth, first_name="RuthCanary")
+    key = world.northgate.unseal(vault, "link_key_sealed")
+    told = {"id": "e-1", "type": "complained", "advisor_id": alice.public_id, "email": ruth, "at": utcnow().isoformat()}
+    lists = sender.get("/advisors").get_json()["advisors"][0]["lists"]
+    for each in lists:
+        sender.get(f"/lists/{each['id']}/recipients")
+        sender.lines(f"/lists/{each['id']}/recipients")
+    assert sender.post("/may-send", {"advisor_id": alice.public_id, "emails": [ruth]}).get_json()["results"][0][
+        "may_send"
+    ]
+    for event in (told | {"detail": words}, told | {"email": f"{ruth} broken"}, told | {"at": ruth}):
+        sender.post("/events", {"events": [event]})
+    pages = [client.get(link).text, client.post(link, data={}, forged=True).text, client.get(link).text]
+    assert client.post(link, data={"List-Unsubscribe": "One-Click"}, forged=True).status_code == 200
+    figures = client.get("http://127.0.0.1:8000/metrics").text
+    log = "\n".join(f"{record.getMessage()} {vars(record)}" for record in caplog.records if record.name != "urllib3")
+    assert "api.events" in log, "the calls were logged"
+    for secret in (ruth, ruth.lower(), "Canary", link, link.rpartition("/")[2], world.api_key, key):
+        assert secret not in log, secret
+        assert secret not in figures, secret
+    for page in pages:
+        assert not any(text in page for text in (ruth, ruth.lower(), "Canary", key, world.api_key))
 
 
 def typed_secrets(client: FlaskClient, world: World, secrets: dict[str, str]) -> list[str]:

@@ -594,6 +594,33 @@ def test_a_sign_up_that_is_not_confirmed_ends_no_unsubscribe(
     assert suppressions.held_for(where).advisor.unsubscribed_at is None
 
 
+def test_the_answer_tells_no_one_whether_an_address_is_known_or_suppressed(
+    client: FlaskClient, page: OptInPage, address: str
+) -> None:
+    send(client, address, email="known@fjord.example")
+    send(client, address, email="suppressed@fjord.example")
+    lead = db.session.scalars(select(Lead).where(Lead.email == "suppressed@fjord.example")).one()
+    where = suppressions.Address(lead.partner_id, lead.user_id, lead.address_hash)
+    told = suppressions.Happened(where, SuppressionStep.COMPLAINED, SuppressionSource.SENDER, utcnow())
+    suppressions.store([told])
+
+    def answer_for(email: str) -> tuple[object, ...]:
+        answer = send(client, address, email=email)
+        shown = client.get(answer.location) if answer.location else answer
+        return (answer.status_code, same_of(answer), same_of(shown))
+
+    unknown = answer_for("unknown@fjord.example")
+    assert unknown[0] in (200, 303)
+    assert answer_for("known@fjord.example") == unknown
+    assert answer_for("suppressed@fjord.example") == unknown
+
+
+def same_of(answer: TestResponse) -> tuple[dict[str, str], str]:
+    """Return headers and text without what differs from one request to the next."""
+    headers = {name: value for name, value in answer.headers.items() if name not in ("X-Request-ID", "Date")}
+    return headers, re.sub(r'name="csrf_token" value="[^"]+"', "", answer.text)
+
+
 def test_a_strangers_mailbox_is_not_filled(client: FlaskClient, confirming: OptInPage, address: str) -> None:
     for _ in range(3):
         send(client, address)
