@@ -11,7 +11,7 @@ from asapp.contacts import lists
 from asapp.core.extensions import db
 from asapp.models import Contact
 from tests.browser.conftest import OpenPage
-from tests.browser.house import Firm
+from tests.browser.house import BrowserHouse, Firm
 from tests.browser.looking import follow, take_picture, widest
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -103,3 +103,12 @@ def test_ids_stay_unique_and_focus_stays_off_what_takes_away(held: Firm, open_pa
         assert repeated_ids(page) == [], button
     with held.house.rows():
         assert db.session.query(Contact).filter_by(user_id=held.advisor_id, departed="reassigned").count() == 0
+
+
+def test_what_is_copied_into_salesforce_is_read_as_a_whole_on_a_phone(house: BrowserHouse, open_page: OpenPage) -> None:
+    page = open_page(house, is_logged_in=False)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{house.url}/help/salesforce-admin")
+    cut_off = "fields => fields.filter(it => it.scrollWidth > it.clientWidth).map(it => it.value)"
+    assert page.get_by_label("External Client App Name").input_value() == "AdvisorStream Integration"
+    assert page.locator(".copy-table input").evaluate_all(cut_off) == []

@@ -14,6 +14,7 @@ from tests.factories import PASSWORD
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
+VIEW = "Partners of the firm"
 MOST = 90  # stops from the top of a page to anything on it
 PATIENCE_MS = 30_000
 # An outline or a shadow around the focused element, or around the one that stands for a hidden box or button.
@@ -25,6 +26,28 @@ SHOWS_FOCUS = """() => {
     if (style.outlineStyle === "none" && style.boxShadow === "none") return "not to be seen on " + at.outerHTML.slice(0, 120);
     if (box.bottom < 0 || box.top > innerHeight) return "outside the window on " + at.outerHTML.slice(0, 120);
     return "";
+}"""
+
+# Where the focused element of the page's main part is on the page; null outside that part.
+PLACE = """() => {
+    const at = document.activeElement.closest("main :is(a, button, input, select, textarea, summary, [tabindex])");
+    if (!at) return null;
+    const box = (at.closest("label, .choice") ?? at).getBoundingClientRect();
+    const name = (at.innerText || at.id || at.name || "").slice(0, 40);
+    return {name, top: box.top + scrollY, bottom: box.bottom + scrollY, left: box.left, right: box.right};
+}"""
+
+BEGIN = """() => {
+    document.activeElement.blur();
+    getSelection().collapse(document.body, 0);
+    scrollTo(0, 0);
+    window.firstStop = null;
+}"""
+# After the last stop the browser may go on to the first at once.
+IS_FIRST_AGAIN = """() => {
+    if (window.firstStop === document.activeElement) return true;
+    window.firstStop ??= document.activeElement;
+    return false;
 }"""
 
 
@@ -71,6 +94,31 @@ class Keyboard:
         self.go_to(self.page.get_by_role(role, name=name).first)  # type: ignore[arg-type]
         with self.page.expect_navigation():
             self.page.keyboard.press("Enter")
+
+    def unfold(self, words: str) -> None:
+        self.go_to(self.page.locator("summary", has_text=words))
+        self.page.keyboard.press("Enter")
+
+    def is_safe(self) -> bool:
+        """Answer whether Enter would take nothing away now."""
+        return not self.page.evaluate("document.activeElement.matches('.danger')")
+
+    def walk(self) -> None:
+        """Go through the whole page once: every stop is to be seen, and they come as one reads, column by column."""
+        self.page.evaluate(BEGIN)
+        before = None
+        for _ in range(MOST):
+            self.page.keyboard.press("Tab")
+            trouble = self._trouble()
+            if trouble == "the end" or self.page.evaluate(IS_FIRST_AGAIN):
+                assert before, "the page has no stops"
+                return
+            assert trouble == "", trouble
+            at = self.page.evaluate(PLACE)
+            is_back = before and at and at["bottom"] <= before["top"] and at["left"] < before["right"]
+            assert not is_back, f"from {before} back to {at}"
+            before = at or before
+        raise AssertionError(f"more than {MOST} stops")
 
     def tick(self, target: Locator) -> None:
         self.go_to(target)
@@ -122,6 +170,48 @@ def test_an_advisor_needs_no_mouse(firm: Firm, open_page: OpenPage) -> None:
     keys.follow("button", "Log out")
 
 
+def test_an_advisor_chooses_lists_and_switches_without_a_mouse(firm: Firm, open_page: OpenPage) -> None:
+    firm.fill(6)
+    firm.org.add_list_view("Contact", VIEW, where={"field": "Title", "operator": "equals", "values": ["'Partner'"]})
+    firm.org.update_contact(firm.ids[0], Title="Partner")
+    firm.connect()
+    assert firm.sync().is_complete
+    page = open_page(firm)
+    keys = Keyboard(page)
+    lists = page.get_by_role("table", name="List views and campaigns")
+    page.goto(firm.url("/contacts"))
+    keys.follow("link", "Lists from Salesforce")
+    expect(lists).to_contain_text(VIEW)
+    keys.press("link", f"Look inside {VIEW}")
+    expect(page.get_by_role("heading", name=VIEW)).to_be_focused()
+    keys.walk()
+    keys.follow("button", "Use this list")
+    expect(page.get_by_role("main")).to_contain_text(f"You use “{VIEW}” now")
+    expect(lists).to_contain_text("In use")
+    keys.walk()
+    keys.follow("button", f"Stop using {VIEW}")
+    expect(lists).to_contain_text("Look inside")
+
+    keys.follow("link", "Account Settings")
+    keys.follow("link", "Integrations")
+    keys.press("link", "Salesforce")
+    expect(page.locator("summary", has_text="Connect another")).to_be_visible()
+    keys.unfold("Connect another Salesforce user")
+    keys.press("button", "Log in as another user")
+    page.get_by_role("button", name="Log in as Jonas Lindqvist").press("Enter", timeout=PATIENCE_MS)  # at Salesforce
+    page.get_by_role("button", name="Allow").press("Enter")
+    expect(page.get_by_role("heading", name="You have just logged in as")).to_be_visible(timeout=PATIENCE_MS)
+    assert keys.is_safe()
+    keys.walk()
+    keys.follow("button", "Switch to jonas@northgate.example")
+    expect(page.get_by_role("status")).to_contain_text("Connected")
+    assert keys.is_safe()
+    keys.press("button", "Disconnect")
+    expect(page.get_by_role("status")).to_have_text("Disconnect from Salesforce?")
+    assert keys.is_safe()
+    keys.walk()
+
+
 def test_a_visitor_signs_up_without_a_mouse(firm: Firm, open_page: OpenPage) -> None:
     firm.connect()
     address = address_of(open_page(firm), firm)
@@ -169,3 +259,47 @@ def test_an_admin_and_a_salesforce_admin_need_no_mouse(house: BrowserHouse, firm
     keys.follow("link", "Done")
     with house.rows():
         assert db.session.query(User).filter_by(email="priya@keyboard.example").count() == 1
+
+
+def test_an_admin_looks_after_a_firm_without_a_mouse(house: BrowserHouse, firm: Firm, open_page: OpenPage) -> None:
+    firm.connect()
+    admin = open_page(house, house.make_admin())
+    keys = Keyboard(admin)
+    admin.goto(firm.url(f"/admin/board?firm={firm.slug}"))
+    keys.walk()
+    keys.go_to(admin.get_by_label("Show"))
+    admin.keyboard.press("ArrowDown")
+    keys.follow("button", "Show")
+    expect(admin.get_by_label("Show")).to_have_value("attention")
+    keys.follow("link", "Northgate Wealth")
+    keys.walk()
+    keys.follow("button", "Check again")
+    expect(admin.get_by_role("main")).to_contain_text("Checked")
+    keys.follow("link", "Advisors (1)")
+    keys.walk()
+    keys.follow("link", "Change…")
+    keys.fill("Name", "Amara Okafor-Lind")
+    keys.follow("button", "Save")
+    expect(admin.get_by_role("table", name="Advisors")).to_contain_text("Amara Okafor-Lind")
+    keys.follow("link", "Deactivate…")
+    keys.walk()
+    keys.follow("link", "Keep")
+
+    label = f"Keyboard of {firm.slug}"
+    keys.follow("link", "API keys")
+    keys.fill("Label", label)
+    keys.tick(admin.get_by_role("checkbox", name="Read who may be written to"))
+    keys.follow("button", "Make the key")
+    expect(admin.get_by_role("heading", level=1)).to_have_text("The key is ready")
+    keys.walk()
+    keys.follow("link", "Done")
+    keys.unfold(label)
+    assert keys.is_safe()
+    keys.follow("button", f"Revoke the key {label}")
+    expect(admin.get_by_role("row", name=label)).to_contain_text("Revoked")
+
+    keys.follow("link", "Audit log")
+    keys.fill("Person, firm or address", "Ada")
+    keys.follow("button", "Search")
+    expect(admin.get_by_role("row", name="Revoked an API key").first).to_be_visible()
+    keys.walk()
