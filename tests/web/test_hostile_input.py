@@ -194,6 +194,16 @@ def test_markup_is_shown_as_text_in_other_states_too(
                 assert "<img" not in response.text, f"{route} lets markup through"
 
 
+def test_markup_on_the_page_of_a_good_link_is_shown_as_text(client: FlaskClient, world: World) -> None:
+    link = path_of_link(world.alice.user, world.alice.contacts[0].email)
+    fill_with(MARKUP)
+    pages = [client.get(link), client.post(link, data=dict.fromkeys(TYPED, MARKUP), forged=True), client.get(link)]
+    for page in pages:
+        assert page.status_code in (200, 303)
+        assert not any(raw in page.text for raw in RAW[:2])
+    assert "&lt;img" in pages[0].text
+
+
 @pytest.mark.parametrize("who", ["alice", "ada", "nobody"])
 def test_markup_that_is_sent_comes_back_as_text(who: str, app: Flask, client: FlaskClient, world: World) -> None:
     typed = dict.fromkeys(TYPED, MARKUP)
