@@ -37,7 +37,9 @@ PLACE = """() => {
     return {name, top: box.top + scrollY, bottom: box.bottom + scrollY, left: box.left, right: box.right};
 }"""
 
-BEGIN = """() => {
+# A browser focuses what has come with "autofocus" in its next frame.
+BEGIN = """async () => {
+    for (let frames = 0; frames < 2; frames++) await new Promise(requestAnimationFrame);
     document.activeElement.blur();
     getSelection().collapse(document.body, 0);
     scrollTo(0, 0);
@@ -170,7 +172,7 @@ def test_an_advisor_needs_no_mouse(firm: Firm, open_page: OpenPage) -> None:
     keys.follow("button", "Log out")
 
 
-def test_an_advisor_chooses_lists_and_switches_without_a_mouse(firm: Firm, open_page: OpenPage) -> None:
+def test_an_advisor_chooses_lists_without_a_mouse(firm: Firm, open_page: OpenPage) -> None:
     firm.fill(6)
     firm.org.add_list_view("Contact", VIEW, where={"field": "Title", "operator": "equals", "values": ["'Partner'"]})
     firm.org.update_contact(firm.ids[0], Title="Partner")
@@ -191,24 +193,6 @@ def test_an_advisor_chooses_lists_and_switches_without_a_mouse(firm: Firm, open_
     keys.walk()
     keys.follow("button", f"Stop using {VIEW}")
     expect(lists).to_contain_text("Look inside")
-
-    keys.follow("link", "Account Settings")
-    keys.follow("link", "Integrations")
-    keys.press("link", "Salesforce")
-    expect(page.locator("summary", has_text="Connect another")).to_be_visible()
-    keys.unfold("Connect another Salesforce user")
-    keys.press("button", "Log in as another user")
-    page.get_by_role("button", name="Log in as Jonas Lindqvist").press("Enter", timeout=PATIENCE_MS)  # at Salesforce
-    page.get_by_role("button", name="Allow").press("Enter")
-    expect(page.get_by_role("heading", name="You have just logged in as")).to_be_visible(timeout=PATIENCE_MS)
-    assert keys.is_safe()
-    keys.walk()
-    keys.follow("button", "Switch to jonas@northgate.example")
-    expect(page.get_by_role("status")).to_contain_text("Connected")
-    assert keys.is_safe()
-    keys.press("button", "Disconnect")
-    expect(page.get_by_role("status")).to_have_text("Disconnect from Salesforce?")
-    assert keys.is_safe()
 
 
 def test_a_visitor_signs_up_without_a_mouse(firm: Firm, open_page: OpenPage) -> None:
