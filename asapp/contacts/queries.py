@@ -32,6 +32,7 @@ from asapp.contacts.status import (
     waits_for_review,
 )
 from asapp.core.bulk import is_among
+from asapp.core.database import is_postgresql
 from asapp.core.extensions import db
 from asapp.core.paging import PAGE_SIZE, Page
 from asapp.models import Connection, Contact, ContactList, ContactSource, ListKind, ListMember, Reason, SyncRun
@@ -227,6 +228,8 @@ def find_by_hash(user_id: int, address_hash: bytes) -> list[Contact]:
 
 def count_active_contacts(user_id: int, now: datetime) -> int:
     """Return how many contacts the advisor can email now."""
+    if _counts_in_one_pass():
+        return db.session.scalar(contact_rows(func.count()).where(contacts_of(user_id), is_active(now, user_id))) or 0
     active = contact_rows(func.count()).where(contacts_of(user_id), is_active_but_for_address(now, user_id))
     refused = active.where(is_address_refused(user_id)).scalar_subquery()  # few, and found by the index
     return db.session.scalar(select(active.scalar_subquery() - refused)) or 0
@@ -376,13 +379,13 @@ def _is_in_use() -> ColumnElement[bool]:
 def _totals(user_ids: Collection[int], kinds: Collection[ListKind], now: datetime) -> dict[int, dict[str, Count]]:
     """Return for each advisor the counts of all (""), of "hidden" and of these system lists, from one query.
 
-    Of several advisors, those without contacts have none. Of one advisor's, all are counted but for their addresses, and the
-    few that an address makes inactive are taken off: to look each address up would take longer than all the rest.
+    Of several advisors, those without contacts have none. Of one advisor's, on SQLite, all are counted but for their addresses,
+    and the few that an address makes inactive are taken off: to look each address up would take longer than all the rest.
     """
     one, is_hidden = _only(user_ids), Contact.hidden_at.is_not(None)
     groups = {"": ~is_hidden, "hidden": is_hidden} | {kind.value: is_on_system_list(kind) for kind in kinds}
-    if one is None:
-        parts = [_group_counts(groups, is_active(now), None, _are_of(user_ids))]
+    if one is None or _counts_in_one_pass():
+        parts = [_group_counts(groups, is_active(now, one), one, _are_of(user_ids))]
     else:
         active, refused = is_active_but_for_address(now, one), is_address_refused(one)
         parts = [_group_counts(groups, active, one, contacts_of(one), *more) for more in ((), (refused,))]
@@ -396,6 +399,13 @@ def _totals(user_ids: Collection[int], kinds: Collection[ListKind], now: datetim
                 counted._replace(active=counted.active - actives) if counted else Count(people, actives)
             )
     return found
+
+
+def _counts_in_one_pass() -> bool:
+    """Does the database look into a set of addresses, made once, for each contact? Asked for the few whose address is in it,
+    PostgreSQL may compare each with each before it has counted its rows.
+    """
+    return is_postgresql(db.session)
 
 
 def _group_counts(

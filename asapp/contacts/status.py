@@ -17,7 +17,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, func, literal, null, or_, select, union
+from sqlalchemy import ColumnElement, Select, and_, case, exists, false, func, literal, null, or_, select, true, union
 
 from asapp.contacts.addresses import HashRange
 from asapp.contacts.bounces import is_skipped_as_bounced
@@ -80,15 +80,22 @@ def has_reason(reason: str, now: datetime, user_id: int) -> ColumnElement[bool]:
     """Is this the reason_of() a contact of the advisor's? What has to hold for it anyway is asked first: most have another."""
     at_least: dict[str, ColumnElement[bool]] = {
         Reason.HIDDEN_HERE: Contact.hidden_at.is_not(None),
-        Reason.UNSUBSCRIBED: is_suppressed(user_id),
-        Reason.COMPLAINED: is_suppressed(user_id),
+        Reason.UNSUBSCRIBED: _asked_of_each(is_suppressed(user_id)),
+        Reason.COMPLAINED: _asked_of_each(is_suppressed(user_id)),
         Reason.BOUNCED: or_(is_suppressed(user_id), is_skipped_as_bounced()),
         Reason.OPTED_OUT: Contact.opted_out.is_(True),
-        Reason.TWIN_OPTED_OUT: is_address_blocked(user_id),
+        Reason.TWIN_OPTED_OUT: _asked_of_each(is_address_blocked(user_id)),
         Reason.DISCONNECTED: Contact.departed.is_(None),
         Reason.OPT_OUT_UNKNOWN: Contact.departed.is_(None),
     }
     return and_(at_least.get(reason, Contact.departed == reason), reason_of(now, user_id) == reason)
+
+
+def _asked_of_each(is_among: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Return the condition as one on each contact. PostgreSQL would make a join of it, and compare each contact with each
+    address where it has not counted its rows yet.
+    """
+    return case((is_among, true()), else_=false())
 
 
 def _suppressed_as(user_id: int | None) -> ColumnElement[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -199,3 +201,30 @@ def test_a_page_costs_the_same_number_of_queries_however_many_are_on_it(app: Fla
     for number in range(5):
         lists.create_list(connection.user_id, f"List {number}")
     assert queries_of_a_page() == few
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_no_plan_compares_each_contact_with_each_address(app: Flask) -> None:
+    """As long as it has no statistics PostgreSQL plans for a handful of rows, and there may be 100,000 of both."""
+    connection = make_synced_connection(make_advisor())
+    make_contact(connection)
+    statements: list[tuple[str, Any]] = []
+
+    def keep(_conn: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
+        statements.append((statement, parameters))
+
+    event.listen(db.engine, "before_cursor_execute", keep)
+    try:
+        queries.count_active_contacts(connection.user_id, utcnow())
+        queries.count_contacts(connection.user_id, utcnow())
+        for state in STATES:
+            queries.find_page(connection.user_id, ContactQuery(state=state), utcnow())
+    finally:
+        event.remove(db.engine, "before_cursor_execute", keep)
+    asked = [each for each in statements if each[0].startswith("SELECT")]
+    assert len(asked) > 20
+    cursor = db.session.connection().connection.cursor()
+    for statement, parameters in asked:
+        cursor.execute(f"EXPLAIN {statement}", parameters)
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+        assert not re.search(r"Join Filter:.*address_hash", plan), plan
