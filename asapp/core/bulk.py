@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from operator import itemgetter
 from struct import pack
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from psycopg import adapters
@@ -50,6 +51,7 @@ IDS_A_STATEMENT = 5000  # in one IN list; both databases accept it
 BYTEA = adapters.types["bytea"]
 NULL = pack("!i", -1)
 A_FEW = 3  # rows that are written sooner one by one
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def in_chunks(items: Iterable[T], size: int = IDS_A_STATEMENT) -> Iterator[list[T]]:
@@ -134,19 +136,19 @@ def rows_with_each(
     return select(*found.c).select_from(asked).join(found, true()).subquery()
 
 
-def insert_many(table: Table, rows: Sequence[dict[str, Any]]) -> None:
-    """INSERT rows in the driver's own way; PostgreSQL gets many by COPY."""
+def insert_many(table: Table, rows: Sequence[dict[str, Any]], same: Mapping[str, Any] = NOTHING) -> None:
+    """INSERT rows in the driver's own way; PostgreSQL gets many by COPY. same: the columns that have one value in all rows."""
     if not rows:
         return
     if is_postgresql(db.session) and len(rows) <= A_FEW:
-        db.session.execute(insert(table), rows)
+        db.session.execute(insert(table), [{**row, **same} for row in rows])
         return
     if is_postgresql(db.session):
-        _copy_into(table, rows)
+        _copy_into(table, rows, same)
         return
-    names = list(rows[0])
+    names = [*rows[0], *same]
     statement = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
-    db.session.connection().exec_driver_sql(statement, list(_as_the_driver_takes_them(table, names, rows)))
+    db.session.connection().exec_driver_sql(statement, list(_as_the_driver_takes_them(table, rows, same)))
 
 
 def upsert_many(
@@ -193,15 +195,15 @@ def _unnest(rows: Sequence[dict[str, Any]], columns: Mapping[str, Column[Any]]) 
     return func.unnest(*arrays).table_valued(*typed, name="rows").render_derived()
 
 
-def _copy_into(table: Table, rows: Sequence[dict[str, Any]]) -> None:
+def _copy_into(table: Table, rows: Sequence[dict[str, Any]], same: Mapping[str, Any]) -> None:
     """COPY rows in the session's transaction."""
-    names = list(rows[0])
+    names = [*rows[0], *same]
     connection = db.session.connection()
     driver: Any = connection.dialect.loaded_dbapi
     cursor = connection.connection.cursor()
     try:
         with cursor.copy(f"COPY {table.name} ({', '.join(names)}) FROM STDIN") as copy:
-            for row in _as_the_driver_takes_them(table, names, rows):
+            for row in _as_the_driver_takes_them(table, rows, same):
                 copy.write_row(row)
     except driver.OperationalError as error:  # SQLAlchemy doesn't wrap it
         connection.invalidate(error)
@@ -211,10 +213,13 @@ def _copy_into(table: Table, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _as_the_driver_takes_them(
-    table: Table, names: Sequence[str], rows: Sequence[dict[str, Any]]
+    table: Table, rows: Sequence[dict[str, Any]], same: Mapping[str, Any]
 ) -> Iterable[tuple[Any, ...]]:
+    names = list(rows[0])
     columns = zip(names, zip(*map(itemgetter(*names), rows), strict=True), strict=True)
-    return zip(*(_column_for_the_driver(table.c[name], values) for name, values in columns), strict=True)
+    differing = [_column_for_the_driver(table.c[name], values) for name, values in columns]
+    constant = [_column_for_the_driver(table.c[name], [value] * len(rows)) for name, value in same.items()]
+    return zip(*differing, *constant, strict=True)
 
 
 def _column_for_the_driver(column: Column[Any], values: Sequence[Any]) -> Sequence[Any]:

@@ -99,11 +99,11 @@ class Contact(Base):
         UniqueConstraint("connection_id", "salesforce_id"),
         Index("ix_contacts_search_key", "user_id", "search_key", "id"),
         Index("ix_contacts_address", "user_id", "address_hash"),
-        Index(
-            "ix_contacts_user", "user_id"
-        ),  # in the order of the rows: SQLite counts a book three times as fast by it
+        # In the order of the rows: SQLite counts a book three times as fast by it.
+        Index("ix_contacts_user", "user_id"),
         Index("ix_contacts_followed_by_id", "followed_by_id", sqlite_where=IS_FOLLOWED, postgresql_where=IS_FOLLOWED),
-        Index("ix_contacts_manual", "user_id", sqlite_where=IS_MANUAL, postgresql_where=IS_MANUAL),
+        # With source, or SQLite would read the whole book by the index above.
+        Index("ix_contacts_manual", "user_id", "source", sqlite_where=IS_MANUAL, postgresql_where=IS_MANUAL),
         # For the page Changes, which looks at a few days of a book.
         Index("ix_contacts_made", "user_id", "created_at", sqlite_where=IS_MADE_HERE, postgresql_where=IS_MADE_HERE),
         Index("ix_contacts_hidden", "user_id", "hidden_at", sqlite_where=IS_HIDDEN, postgresql_where=IS_HIDDEN),

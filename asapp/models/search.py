@@ -31,5 +31,8 @@ def fold(text: str) -> str:
 
 
 def search_key(first_name: str, last_name: str, email: str) -> str:
-    """Return the folded "last first email". Fast enough for bulk: well under a microsecond a row, two beyond ASCII."""
-    return fold(f"{last_name} {first_name} {email}")[:SEARCH_KEY_LENGTH]
+    """Return the folded "last first email".
+
+    Each part is folded for itself, since a part in ASCII costs next to nothing; nothing joins a letter across a space.
+    """
+    return f"{fold(last_name)} {fold(first_name)} {fold(email)}"[:SEARCH_KEY_LENGTH]

@@ -244,46 +244,36 @@ class PageApplier:
             return verdict._replace(row_class=RowClass.SKIPPED, reason=Skipped.SIGNED_UP)
         if record.id in tombstones.hidden_ids:
             return self._create_hidden(record, verdict, becomes)
-        values = contact_values(becomes, record, hashed, self.work.now) | self._identity(record)
+        values = self._new_values(record, becomes, hashed)
         candidates = self.stored.manual.get(hashed) if hashed else None
         if not candidates:
-            self.work.inserts.append(self._new_row(values))
+            self.work.inserts.append(values)
             return verdict
         contact_id = candidates.pop(0)  # made by hand with this address: it becomes this record's
         self.work.add_hash(hashed)
-        self.work.adoptions.append(values | {"b_id": contact_id})
+        self.work.adoptions.append(values | identity(self.context) | {"b_id": contact_id})
         self.work.changes.append(change_row(self.context, contact_id, RowClass.ADOPTED))
         return verdict._replace(row_class=RowClass.ADOPTED)
 
     def _create_hidden(self, record: ContactRecord, verdict: RowVerdict, becomes: Becomes) -> RowVerdict:
         """The advisor deleted this contact before its row was removed with a connection: it comes back hidden, to be restored."""
-        values = contact_values(becomes, record, self.hashes.get(record.id), self.work.now) | self._identity(record)
+        values = self._new_values(record, becomes, self.hashes.get(record.id))
         hidden_at = self.stored.tombstones.hidden_ids[record.id]
-        self.work.removed_inserts.append(self._new_row(values) | {"hidden_at": hidden_at, "erased_at": None})
+        self.work.removed_inserts.append(values | {"hidden_at": hidden_at, "erased_at": None})
         self.work.hidden_again.append(record.id)
         return verdict._replace(row_class=RowClass.SKIPPED, reason=Skipped.HIDDEN_HERE)
 
     def _create_erased(self, record: ContactRecord, verdict: RowVerdict) -> RowVerdict:
         """This person was erased here on request: a blank row stands for the record, and nothing of it is stored."""
         blank = Becomes("", "", "", opted_out=False, departed=None)
-        values = contact_values(blank, record, None, self.work.now) | self._identity(record) | {"account_id": None}
-        self.work.removed_inserts.append(
-            self._new_row(values) | {"hidden_at": self.work.now, "erased_at": self.work.now}
-        )
+        removed = {"account_id": None, "hidden_at": self.work.now, "erased_at": self.work.now}
+        self.work.removed_inserts.append(self._new_values(record, blank, None) | removed)
         if record.id not in self.stored.tombstones.erased_ids:
             self.work.erased.append(record.id)
         return verdict._replace(row_class=RowClass.SKIPPED, reason=Skipped.ERASED_HERE)
 
-    def _identity(self, record: ContactRecord) -> dict[str, Any]:
-        source = SOURCES[self.context.kind]
-        return {"connection_id": self.context.connection_id, "salesforce_id": record.id, "source": source}
-
-    def _new_row(self, values: dict[str, Any]) -> dict[str, Any]:
-        return values | {
-            "user_id": self.context.user_id,
-            "created_in_run_id": self.context.run_id,
-            "created_at": self.work.now,
-        }
+    def _new_values(self, record: ContactRecord, becomes: Becomes, hashed: bytes | None) -> dict[str, Any]:
+        return {"salesforce_id": record.id} | contact_values(becomes, record, hashed, self.work.now)
 
     def _change(self, record: ContactRecord, known: StoredContact, verdict: RowVerdict, becomes: Becomes) -> None:
         work, hashed = self.work, self.hashes.get(record.id) if becomes.email else None
@@ -297,6 +287,11 @@ class PageApplier:
         work.updates.append({"b_id": known.contact_id, **values})
         old, new = difference(known, becomes)
         work.changes.append(change_row(self.context, known.contact_id, verdict.row_class, verdict.reason, old, new))
+
+
+def identity(context: RunContext) -> dict[str, Any]:
+    """Return what is the same in all contacts that a run makes of records, or takes over for them."""
+    return {"connection_id": context.connection_id, "source": SOURCES[context.kind]}
 
 
 def contact_values(becomes: Becomes, record: ContactRecord, hashed: bytes | None, now: datetime) -> dict[str, Any]:
@@ -370,8 +365,13 @@ def write_page(context: RunContext, work: PageWork) -> None:
     store.delete_from_ledger(context.connection_id, work.ledger_deletes)
     # Filling one index in order is kinder to the database's cache than filling two at random.
     work.inserts.sort(key=itemgetter("search_key"))
-    store.insert_contacts(work.inserts)
-    store.insert_contacts(work.removed_inserts)
+    of_all = identity(context) | {
+        "user_id": context.user_id,
+        "created_in_run_id": context.run_id,
+        "created_at": work.now,
+    }
+    store.insert_contacts(work.inserts, of_all)
+    store.insert_contacts(work.removed_inserts, of_all)
     delete_hidden(context.user_id, work.hidden_again)
     mark_erased(context.user_id, work.erased)
     store.update_contacts(work.updates)

@@ -6,7 +6,7 @@ Everything joins the caller's transaction.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Table, delete, func, insert, literal_column, or_, select, update
@@ -122,9 +122,9 @@ def find_manual(user_id: int, hashes: Collection[bytes]) -> dict[bytes, list[int
     return dict(found)
 
 
-def insert_contacts(rows: Sequence[dict[str, Any]]) -> None:
-    """Insert new contacts; all rows have the same columns."""
-    bulk.insert_many(CONTACTS, rows)
+def insert_contacts(rows: Sequence[dict[str, Any]], same: Mapping[str, Any]) -> None:
+    """Insert new contacts; all rows have the same columns. same: the columns that have one value in all rows."""
+    bulk.insert_many(CONTACTS, rows, same)
 
 
 def update_contacts(rows: Sequence[dict[str, Any]]) -> None:
@@ -134,7 +134,7 @@ def update_contacts(rows: Sequence[dict[str, Any]]) -> None:
 
 def insert_ledger(connection_id: int, user_id: int, rows: Sequence[dict[str, Any]]) -> None:
     """As upsert_ledger(), for records that are not in the ledger."""
-    bulk.insert_many(LEDGER, [{"connection_id": connection_id, **row} for row in rows])
+    bulk.insert_many(LEDGER, rows, {"connection_id": connection_id})
     _block_opted_out(connection_id, user_id, rows)
 
 

@@ -99,6 +99,7 @@ def test_what_means_something_to_a_database_means_nothing_in_a_search(app: Flask
 
 def test_the_key_follows_names_and_address_and_fits_its_column() -> None:
     assert search_key("Márta", "Szabó", "M@Duna.example") == "szabo marta m@duna.example"
+    assert search_key("\u0301Ari", "Straße\u0301", "ünal@sjö.example") == "strasse ari unal@sjo.example"
     assert len(search_key("ﷺ" * 40, "ﷺ" * 80, "a@b.example")) == SEARCH_KEY_LENGTH
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -22,7 +23,7 @@ from orgsim import Running
 from tests.factories import make_contact
 from tests.syncing import Died, Office, contacts_here, reasons_here
 
-ROSE = to_18("0035g00000KqT1x")
+ROSE, ROBERT = to_18("0035g00000KqT1x"), to_18("0035g00000KqT1y")
 SHARED, OTHER = "shared@fjord.example", "other@fjord.example"
 
 
@@ -68,6 +69,33 @@ def test_a_row_that_was_given_to_a_colleague_while_pages_were_read_is_not_taken(
     assert run.skipped == {"not_yours": 1}
     assert run.is_balanced
     assert given not in {contact.salesforce_id for contact in contacts_here(office.connection)}
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_page_reads_no_whole_book(office: Office) -> None:
+    """Or each page of a first sync would take longer than the one before."""
+    execution = begin(office)
+    make_contact(office.connection.user, email="by.hand@fjord.example")
+    statements: list[tuple[str, Any]] = []
+
+    def keep(_conn: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
+        if statement.startswith(("SELECT", "UPDATE", "DELETE")):
+            statements.append((statement, parameters))
+
+    event.listen(db.engine, "before_cursor_execute", keep)
+    try:
+        execution.reader.apply([row(office)], [], in_order=True)
+        execution.reader.apply([row(office, email="by.hand@fjord.example"), row(office, id=ROBERT)], [], in_order=True)
+    finally:
+        event.remove(db.engine, "before_cursor_execute", keep)
+    asked = [each for each in statements if "contacts" in each[0]]
+    assert len(asked) >= 6
+    with db.engine.connect() as connection:
+        for statement, parameters in asked:
+            one = parameters[0] if isinstance(parameters, list) else parameters
+            steps = [each[-1] for each in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", one)]
+            through = [each for each in steps if re.search(r"contacts USING .*\(user_id=\?\)|SCAN contacts", each)]
+            assert not through, statement
 
 
 def test_of_two_rows_of_one_contact_on_a_page_the_last_counts(office: Office) -> None:
