@@ -31,7 +31,9 @@ from asapp.core.extensions import db
 from asapp.core.vault import CannotOpen
 from asapp.models import Action, Connection, Partner, PendingGrant, User
 from asapp.models.columns import new_public_id
+from asapp.salesforce import page_turns
 from asapp.salesforce.oauth import App, Grant, Identity
+from asapp.salesforce.page_turns import AllTurnsTaken
 
 log = logging.getLogger(__name__)
 
@@ -178,8 +180,12 @@ def give_back(
     """Revoke the expired ones of these grants, some side by side, and delete each that Salesforce confirmed. Commits.
 
     No one can switch to them any more, so a row stays until its token is revoked. Returns how many rows are gone.
-    limit: how many at most; None: as many as the time allows.
+    limit: how many at most; None: as many as the time allows. Where no more pages may wait for Salesforce, the tick does it.
     """
+    try:
+        page_turns.claim()
+    except AllTurnsTaken:
+        return 0
     now = now or utcnow()
     due = db.session.scalars(
         select(PendingGrant.id).where(*_is_due(now), *which).order_by(PendingGrant.expires_at).limit(limit)

@@ -32,7 +32,7 @@ from tenacity import (
 from tenacity.stop import stop_base
 
 from asapp.core.clock import utcnow
-from asapp.salesforce import errors, soql
+from asapp.salesforce import errors, page_turns, soql
 from asapp.salesforce.calls import Listener
 from asapp.salesforce.fields import ReadFields, all_fields, field_to_write, fields_of_key, name_on_person
 from asapp.salesforce.hosts import to_18
@@ -96,6 +96,13 @@ NEXT_PATH = re.compile(r"/services/data/v\d+\.\d/query(?:All)?/[\w.=-]+", re.ASC
 def wait_with_jitter(state: RetryCallState) -> float:
     """Return the seconds before the next attempt: about 1, about 3."""
     return random.uniform(0.5, 1.5) * float(3 ** (state.attempt_number - 1))
+
+
+class _WhenPageEnds(stop_base):
+    """Stops trying once the page that waits has waited long enough."""
+
+    def __call__(self, _state: RetryCallState) -> bool:
+        return page_turns.is_time_up()
 
 
 @dataclass(frozen=True)
@@ -665,7 +672,7 @@ class OrgClient:
     def _try(self, call: Callable[[Salesforce], T]) -> T:
         """Make a read-only call; a transient failure is retried here a few times."""
         retrying = Retrying(
-            stop=self._stop,
+            stop=stop_any(self._stop, _WhenPageEnds()),
             wait=self._wait,
             retry=retry_if_exception_type(errors.TryLater),
             reraise=True,

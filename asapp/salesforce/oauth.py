@@ -28,6 +28,7 @@ from asapp.salesforce.errors import (
     sort_token_error,
 )
 from asapp.salesforce.hosts import is_salesforce_url, to_18
+from asapp.salesforce.page_turns import AllTurnsTaken
 from asapp.salesforce.session import LimitedSession
 
 SCOPES = "api refresh_token id"
@@ -174,7 +175,7 @@ def revoke(app: App, token: str) -> bool:
             answer = client.revoke_token(  # type: ignore[no-untyped-call]
                 app.endpoint("revoke"), token=token, timeout=TIMEOUT_S
             )
-    except SalesforceError:
+    except (SalesforceError, AllTurnsTaken):
         return False
     is_page = answer.text.lstrip().startswith("<")  # of an edge server or maintenance: the token was not looked at
     return (answer.status_code == 200 and not is_page) or (answer.status_code == 400 and "invalid_token" in answer.text)

@@ -32,7 +32,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, NewConnectionError
 
 from asapp.core.clock import utcnow
-from asapp.salesforce import errors
+from asapp.salesforce import errors, page_turns
 from asapp.salesforce.calls import Listener, MadeCall, kind_of, rows_in
 from asapp.salesforce.hosts import is_salesforce_url
 
@@ -195,7 +195,7 @@ class BoundedSession(requests.Session):
         kwargs["allow_redirects"] = False
         kwargs.setdefault("timeout", TIMEOUT_S)
         total_s = TOTAL_TIMEOUT_S if self.total_timeout_s is None else self.total_timeout_s
-        before = _ends_at.set(time.monotonic() + total_s)
+        before = _ends_at.set(time.monotonic() + self._time_for(total_s))
         try:
             return super().request(method, url, *args, **kwargs)
         except requests.exceptions.InvalidSchema:
@@ -206,6 +206,10 @@ class BoundedSession(requests.Session):
             raise errors.TryLater("no_answer", type(error).__name__, is_ambiguous=True) from None
         finally:
             _ends_at.reset(before)
+
+    def _time_for(self, total_s: float) -> float:
+        """Return how many seconds a call may take. total_s: how many at most."""
+        return total_s
 
     def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
         """Return None, always: requests must not even prepare a redirect, and a 3xx is an answer like any other."""
@@ -236,6 +240,7 @@ class LimitedSession(BoundedSession):
         self._go_to(origin)
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
+        page_turns.claim()
         at, began = utcnow(), time.monotonic()
         try:
             response = super().request(method, url, *args, **kwargs)
@@ -246,6 +251,9 @@ class LimitedSession(BoundedSession):
             rows = rows_in(_json_or_none(response)) if response.status_code < 300 else 0
             self._tell(at, began, method, url, str(response.status_code), rows)
         return response
+
+    def _time_for(self, total_s: float) -> float:
+        return page_turns.time_for_call(total_s)
 
     def _tell(self, at: datetime, began: float, method: str | bytes, url: str | bytes, outcome: str, rows: int) -> None:
         if self._on_call is not None:
@@ -318,6 +326,9 @@ class OrgSession(LimitedSession):
         self._status: int | None = None  # of the last answer; None: none came
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
+        page_turns.claim()
+        if page_turns.is_time_up():
+            raise errors.TryLater("no_answer", "the page has waited long enough")
         token = self.tokens.access_token()
         try:
             return self._accepted(self._call(token, method, self._at_present_host(url), *args, **kwargs))

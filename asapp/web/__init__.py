@@ -9,6 +9,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from asapp.core.database import expect_writes
 from asapp.core.extensions import db
+from asapp.salesforce import page_turns
 from asapp.web import (
     access,
     admins,
@@ -101,6 +102,8 @@ def add_pages(app: Flask, config: Config) -> None:
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     api.register(app)
+    app.before_request(begin_page_turn)
+    app.teardown_request(end_page_turn)
     app.before_request(take_write_lock_early)
     app.teardown_request(unset_write_lock)
     for part in (access, errors, filters, navigation, htmx, headers):
@@ -110,6 +113,14 @@ def add_pages(app: Flask, config: Config) -> None:
 def take_write_lock_early() -> None:
     """Take SQLite's write lock at BEGIN: a transaction that read can't write later. Callbacks of log-ins are GETs that write."""
     expect_writes(writes(request))
+
+
+def begin_page_turn() -> None:
+    page_turns.begin()
+
+
+def end_page_turn(_error: BaseException | None) -> None:
+    page_turns.end()
 
 
 def unset_write_lock(_error: BaseException | None) -> None:

@@ -13,6 +13,7 @@ from asapp.connections import connect, connections, switching
 from asapp.connections.connect import CallbackAnswer, ConnectOutcome, LostState
 from asapp.leads import outbox
 from asapp.partners import checks
+from asapp.salesforce import page_turns
 from asapp.web.access import actor, advisor_required
 from asapp.web.current import org_access, person, queues
 from asapp.web.htmx import go_to, wants_part
@@ -52,6 +53,7 @@ def start() -> ResponseReturnValue:
 def callback() -> ResponseReturnValue:
     if request.method == "HEAD":
         return ""  # a HEAD request of a link checker must not use up the code
+    page_turns.claim()  # before the state is used up: loading the page again then goes on
     wanted = ("state", "code", "error", "error_description")
     answer = CallbackAnswer(*(request.args.get(name, "")[:LONGEST_VALUE] for name in wanted))
     try:

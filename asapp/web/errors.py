@@ -23,6 +23,7 @@ from asapp.accounts.passwords import Busy
 from asapp.core.database import is_read_only
 from asapp.core.extensions import db
 from asapp.core.formats import counted
+from asapp.salesforce.page_turns import AllTurnsTaken
 from asapp.web.access import PUBLIC_ENDPOINTS, ask_to_log_in
 from asapp.web.api import problems
 from asapp.web.htmx import wants_part
@@ -90,12 +91,19 @@ KEPT = Trouble(
     "Wait a minute, then press Try again.",
     "plug",
 )
+SALESFORCE_SLOW = Trouble(
+    "Salesforce is answering slowly",
+    "Others are waiting for it already, so it was not asked for you. What you saved before is safe. "
+    "Try again in a minute: load this page again.",
+    "hourglass",
+)
 OTHERS = Trouble("We can't answer that", "The request was not one that we understand. Nothing was changed.")
 
 
 def register(app: Flask) -> None:
     for kind, handler in ((CSRFError, refuse_form), (HTTPException, show), (TooMany, ask_to_wait), (Busy, ask_to_wait)):
         app.register_error_handler(kind, unless_database_is_away(handler))
+    app.register_error_handler(AllTurnsTaken, unless_database_is_away(show_salesforce_slow))
     for kind in DATABASE_AWAY:
         app.register_error_handler(kind, show_database_away)
 
@@ -120,6 +128,10 @@ def refuse_form(_error: CSRFError) -> ResponseReturnValue:
 
 def ask_to_wait(error: TooMany | Busy) -> ResponseReturnValue:
     return show(TooManyRequests(retry_after=math.ceil(error.wait_s)))
+
+
+def show_salesforce_slow(_error: AllTurnsTaken) -> ResponseReturnValue:
+    return _answer(503, SALESFORCE_SLOW)
 
 
 def show(error: HTTPException) -> ResponseReturnValue:

@@ -20,6 +20,7 @@ import trustme
 from requests_mock import Mocker
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
+from asapp.salesforce import page_turns
 from asapp.salesforce import session as limits
 from asapp.salesforce.errors import (
     FieldHidden,
@@ -715,3 +716,34 @@ def test_half_a_character_spoils_one_text_and_not_the_answer(half: str) -> None:
 def test_what_is_no_json_stays_none_with_half_a_character_in_it(body: str) -> None:
     with pytest.raises(ValueError, match="not JSON"):
         answer_of(body).json()
+
+
+# --- Calls that a page waits for
+
+
+@pytest.fixture
+def page_turn() -> Iterator[None]:
+    page_turns.begin()
+    yield
+    page_turns.end()
+
+
+def test_a_call_that_a_page_waits_for_is_shorter_and_others_are_not(page_turn: None) -> None:
+    assert page_turns.time_for_call(limits.TOTAL_TIMEOUT_S) == limits.TOTAL_TIMEOUT_S, "no call has been made"
+    page_turns.claim()
+    assert page_turns.time_for_call(limits.TOTAL_TIMEOUT_S) == page_turns.CALL_S
+    assert page_turns.time_for_call(2.0) == 2.0
+    page_turns.end()
+    assert page_turns.time_for_call(limits.TOTAL_TIMEOUT_S) == limits.TOTAL_TIMEOUT_S
+
+
+def test_a_page_that_has_waited_long_enough_asks_no_more(salesforce: Mocker) -> None:
+    salesforce.get(URL, json={})
+    page_turns.begin(page_s=0)
+    try:
+        with OrgSession(Tokens()) as session:
+            error = trouble_of(session, URL, "GET")
+        assert (error.code, salesforce.call_count) == ("no_answer", 0)
+        assert page_turns.time_for_call(15.0) == page_turns.LEAST_S, "a grant is given back however late it is"
+    finally:
+        page_turns.end()
