@@ -34,7 +34,7 @@ from asapp.core.leases import is_free, new_lease
 from asapp.core.vault import CannotOpen
 from asapp.messages.codes import Code
 from asapp.models import Connection, ConnectionStatus
-from asapp.salesforce import oauth
+from asapp.salesforce import oauth, page_turns
 from asapp.salesforce.errors import Misconfigured, ReconnectNeeded, SalesforceError, TryLater
 from asapp.salesforce.oauth import App, Grant
 
@@ -112,7 +112,7 @@ class StoredTokens:
                 if self._access_token != stale:
                     return self._access_token
                 raise TryLater(Code.TOKEN_ENDPOINT_BUSY, "same token")  # too early: the same token came back
-            if time.monotonic() > give_up_at:
+            if time.monotonic() > give_up_at or page_turns.is_time_up():
                 raise TryLater(Code.TOKEN_ENDPOINT_BUSY, "another process is refreshing")
             time.sleep(POLL_S)
 
