@@ -5,6 +5,7 @@ Nothing of asapp decides what is expected here. Runs are killed before any commi
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
@@ -57,6 +58,9 @@ class LeadLife(Life):
     def __init__(self, app: Flask, rows_a_page: int) -> None:
         super().__init__(app, rows_a_page)
         self.listed: set[tuple[int, str]] = set()  # (list, Lead), as the advisor put them on it
+        self.masters: dict[str, set[str]] = defaultdict(
+            set
+        )  # what each Lead was ever merged into: undeleting undoes it there
         self.turn(is_on=True)
 
     def be_sure(self) -> None:
@@ -175,7 +179,9 @@ class LeadLife(Life):
         )
 
     def _merge(self, edit: LeadEdit) -> None:
-        self.org.merge(self._one(self.living("Lead"), edit.one), [self._one(self.living("Lead"), edit.two)])
+        master, loser = (self._one(self.living("Lead"), number) for number in (edit.one, edit.two))
+        self.org.merge(master, [loser])
+        self.masters[loser].add(master)
 
     def _convert(self, edit: LeadEdit) -> None:
         self.org.convert_lead(self._one(self.living("Lead"), edit.one))
@@ -299,12 +305,16 @@ class LeadLife(Life):
             yield f"{row} was not handed to its contact {contact}"
 
     def of_lists(self, people: dict[str, OrgPerson], after: StoredState) -> Iterator[str]:
-        """Each place on a list is the Lead's still, or that of the contact it became, or of what it was merged into."""
+        """Each place on a list is the Lead's still, or that of the contact it became, or of what it was ever merged into."""
         for list_id, lead_id in sorted(self.listed):
-            chain, at = {lead_id}, people.get(lead_id)
-            while at is not None and at.went_into and at.went_into not in chain:
-                chain.add(at.went_into)
-                at = people.get(at.went_into)
+            chain: set[str] = set()
+            reached = [lead_id]
+            while reached:
+                at = reached.pop()
+                if at not in chain:
+                    chain.add(at)
+                    went_into = people[at].went_into if at in people else None
+                    reached += [*self.masters[at], *([went_into] if went_into else [])]
             holders = {after.by_salesforce_id[i].id for i in chain if i in after.by_salesforce_id}
             if people.get(lead_id) is not None and not any((list_id, holder) in after.members for holder in holders):
                 yield f"{lead_id} lost its place on list {list_id}: {chain}"
