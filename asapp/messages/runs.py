@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from asapp.core import formats
 from asapp.messages.contacts import REASONS
-from asapp.models import Reason, RunTrigger, SyncRun
+from asapp.models import Action, Reason, RunTrigger, SyncRun
 from asapp.models.run import SWITCHED_OFF, SWITCHED_ON, Also, Skipped, StopReason, count_off
 
 SKIPPED: Mapping[str, str] = {
@@ -193,20 +193,21 @@ def group_words(reason: str | None, owner_name: str) -> GroupWords:
 
 KEPT_AS: Mapping[str | None, str] = {
     Reason.REASSIGNED: "{number} {belong} to another user now",
-    Reason.GONE: "{number} {are} no longer visible to you",
+    Reason.GONE: "{number} {are} no longer visible to {you}",
     Reason.DELETED: "{number} {were} deleted",
     Reason.MERGED: "{number} {were} merged into other records",
     None: "{number} left in other ways",
 }
 
 
-def kept_as(reason: str | None, owner_name: str, number: int) -> str:
-    """Return what became of a group of contacts that were kept: `571 belong to Jonas Lindqvist now`."""
+def kept_as(reason: str | None, owner_name: str, number: int, you: str = "you") -> str:
+    """Return what became of a group of contacts that left: `571 belong to Jonas Lindqvist now`. you: the advisor, or `me`."""
     is_one = number == 1
     words = "{number} {belong} to {owner} now" if owner_name else KEPT_AS[reason]
     return words.format(
         number=formats.number(number),
         owner=owner_name,
+        you=you,
         belong="belongs" if is_one else "belong",
         are="is" if is_one else "are",
         were="was" if is_one else "were",
@@ -214,11 +215,33 @@ def kept_as(reason: str | None, owner_name: str, number: int) -> str:
 
 
 def text_about_leaving(parts: Sequence[str], number: int, name: str) -> str:
-    """Return a text to the firm's Salesforce admin. parts: as kept_as() returns them; name: of the advisor."""
+    """Return a text to the firm's Salesforce admin. parts: as kept_as() returns them, as said by the advisor."""
     return (
         f"Hello, of my contacts in Salesforce {formats.number(number)} left me: {', '.join(parts)}. Was that intended? "
         f"Until I know, AdvisorStream keeps them as they were. Thank you, {name}"
     )
+
+
+def explain_not_waiting(action: str | None, number: int, when: str, waiting: int) -> str:
+    """Return why Approve or Discard changed nothing.
+
+    action: the decision that was made before, about so many contacts, when (`just now`); None if there was none. waiting: how
+    many contacts wait now.
+    """
+    if waiting:
+        return (
+            "Nothing was changed: what waits is no longer what that page showed. "
+            f"{formats.counted(waiting, 'contact waits', 'contacts wait')} for your decision now. Look at it below, then decide."
+        )
+    these = f"these {formats.number(number)} contacts" if number != 1 else "this contact"
+    if action == Action.DISCARDED:
+        return f"You already kept {these} {when}, so nothing was changed. To decide otherwise, press Change this decision below."
+    if action == Action.APPROVED:
+        return (
+            f"You already approved switching off {these} {when}, so nothing was changed. "
+            "Any that is given back to you in Salesforce becomes active here again."
+        )
+    return "Nothing waits for your decision any more, so nothing was changed."
 
 
 def why_back(reason: str | None) -> str:

@@ -14,7 +14,7 @@ from asapp.contacts.status import is_person_on
 from asapp.core.csv_files import csv_header, csv_rows
 from asapp.core.extensions import db
 from asapp.models import Contact, Departure, DepartureState
-from asapp.sync.departures import departures_with_contacts
+from asapp.sync.departures import DepartureGroup, departures_with_contacts, key_of_proposal
 
 GROUPS_SHOWN = 6  # the others are one more
 COLUMNS = ("salesforce_id", "name", "email", "reason", "owner")
@@ -42,10 +42,11 @@ class Group(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """groups: the largest first. decided_at: when the advisor kept them; None while they wait."""
+    """groups: the largest first. decided_at: when the advisor kept them; None while they wait. key: of key_of_proposal()."""
 
     groups: list[Group]
     decided_at: datetime | None
+    key: str
 
     @property
     def number(self) -> int:
@@ -69,7 +70,10 @@ def find_decision(connection_id: int, state: DepartureState, shown: int) -> Deci
             *groups[: GROUPS_SHOWN - 1],
             Group(None, "", sum(group.number for group in rest), others[:shown]),
         ]
-    return Decision(groups, max((row.group_decided_at for row in rows if row.group_decided_at), default=None))
+    key = key_of_proposal(
+        DepartureGroup(row.reason, row.owner_id, row.number, row.sum_of_ids) for row in rows if row.place == 1
+    )
+    return Decision(groups, max((row.group_decided_at for row in rows if row.group_decided_at), default=None), key)
 
 
 def held_csv(connection_id: int) -> str:
@@ -95,6 +99,7 @@ def _first_rows(connection_id: int, state: DepartureState, shown: int | None) ->
         *(*group, Departure.owner_name),
         func.row_number().over(partition_by=group, order_by=by_name).label("place"),
         func.count().over(partition_by=group).label("number"),
+        func.sum(Contact.id).over(partition_by=group).label("sum_of_ids"),
         func.max(Departure.owner_name).over(partition_by=group).label("group_owner"),
         func.max(Departure.decided_at).over(partition_by=group).label("group_decided_at"),
     ).subquery()

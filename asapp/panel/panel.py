@@ -221,6 +221,13 @@ class Panel:
         return self.is_connected and self.run is not None
 
     @property
+    def tells_of_run(self) -> bool:
+        """Does the headline tell how the last sync ended, with a link to its receipt?"""
+        is_told_later = self.state in (AdvisorState.NEEDS_RECONNECT, AdvisorState.PAUSED)
+        has_ended = self.run is not None and not self.run.is_active
+        return self.is_connected and has_ended and not is_told_later and bool(self.announcement.rest)
+
+    @property
     def warns_of_opt_outs(self) -> bool:
         """Are the contacts inactive because opt-outs are unknown, or will they be within a day?"""
         if self.connection is None or self.partner is None:

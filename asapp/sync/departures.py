@@ -9,9 +9,11 @@ different set.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, func, select, update
 
@@ -38,7 +40,6 @@ from asapp.sync import store
 from asapp.sync.run_context import RunContext
 from asapp.sync.runs import Enqueue, start_run
 
-DECIDED = (DepartureState.APPROVED, DepartureState.DISCARDED)  # by the advisor
 LONGEST_CHAIN = 20  # of merges, one after the other
 
 
@@ -77,23 +78,63 @@ def count_ledger(connection_id: int, kind: RecordKind = RecordKind.CONTACT) -> L
     return LedgerCounts(*db.session.execute(select(expected, recorded.scalar_subquery())).one())
 
 
-def approve(connection: Connection, enqueue: Enqueue, by: Actor = ITSELF) -> SyncRun | None:
-    """Start a run that asks Salesforce again about the held contacts and applies what still holds; None as in start_run()."""
+class NotWaiting(Exception):
+    """What the person decided about no longer waits for a decision: it was decided, or a later run found another set."""
+
+
+def approve(
+    connection: Connection, enqueue: Enqueue, by: Actor = ITSELF, proposal: str | None = None
+) -> SyncRun | None:
+    """Start a run that asks Salesforce again about the held contacts and applies what still holds; None as in start_run().
+
+    proposal: the key of the one that the person saw. Raises NotWaiting, having changed nothing.
+    """
     if not connection.can_sync:
         return None
-    approved = move_departures(connection.id, DepartureState.APPROVED, (DepartureState.HELD,))
-    if approved:
-        audit.record(Action.APPROVED, by, connection, contacts=approved)
+    _decide(connection, Action.APPROVED, DepartureState.APPROVED, by, proposal)
     db.session.commit()
     return start_run(connection, RunTrigger.APPROVAL, enqueue)
 
 
-def discard(connection: Connection, by: Actor = ITSELF) -> None:
-    """Keep the held contacts until a later run finds a different set."""
-    discarded = move_departures(connection.id, DepartureState.DISCARDED, (DepartureState.HELD,))
-    if discarded:
-        audit.record(Action.DISCARDED, by, connection, contacts=discarded)
+def discard(connection: Connection, by: Actor = ITSELF, proposal: str | None = None) -> None:
+    """Keep the held contacts until a later run finds a different set. proposal, errors: as in approve()."""
+    _decide(connection, Action.DISCARDED, DepartureState.DISCARDED, by, proposal)
     db.session.commit()
+
+
+def _decide(connection: Connection, action: Action, to: DepartureState, by: Actor, proposal: str | None) -> None:
+    """Move what waits to this state. What was moved is compared with what was seen, so that no run comes between the two."""
+    decided_at = utcnow()
+    moved = move_departures(connection.id, to, (DepartureState.HELD,), at=decided_at)
+    groups = _groups_of(connection.id, Departure.state == to, Departure.decided_at == decided_at)
+    if not moved or (proposal is not None and proposal != key_of_proposal(groups)):
+        db.session.rollback()
+        raise NotWaiting
+    audit.record(action, by, connection, contacts=sum(group.number for group in groups))
+
+
+class DepartureGroup(NamedTuple):
+    """Departures that make a contact inactive, by where they went. sum_of_ids: of the contacts."""
+
+    reason: str
+    owner_id: str | None
+    number: int
+    sum_of_ids: int
+
+
+def key_of_proposal(groups: Iterable[DepartureGroup]) -> str:
+    """Return a key that changes with the contacts, where they went and who owns them: did a person see what waits now?"""
+    return sha256(repr(sorted(str(tuple(group)) for group in groups)).encode()).hexdigest()[:32]
+
+
+def _groups_of(connection_id: int, *conditions: Any) -> list[DepartureGroup]:
+    group = (Departure.reason, Departure.owner_id)
+    rows = db.session.execute(
+        departures_with_contacts(*group, func.count(), func.sum(Contact.id))
+        .where(Departure.connection_id == connection_id, *conditions, is_person_on())
+        .group_by(*group)
+    )
+    return [DepartureGroup._make(row) for row in rows]
 
 
 def reconsider(connection: Connection, by: Actor = ITSELF) -> None:
@@ -268,11 +309,18 @@ def concerns_contact_here() -> ColumnElement[bool]:
 
 
 def move_departures(
-    connection_id: int, to: DepartureState, states: Sequence[DepartureState], *conditions: ColumnElement[bool]
+    connection_id: int,
+    to: DepartureState,
+    states: Sequence[DepartureState],
+    *conditions: ColumnElement[bool],
+    at: datetime | None = None,
 ) -> int:
-    """Change the state of a connection's departures, in the caller's transaction; return how many."""
+    """Change the state of a connection's departures, in the caller's transaction; return how many.
+
+    at: when the advisor decided, if that is why.
+    """
     mine = (Departure.connection_id == connection_id, Departure.state.in_(states), *conditions)
     values: dict[str, Any] = {"state": to}
-    if to in DECIDED:
-        values["decided_at"] = utcnow()
+    if at is not None:
+        values["decided_at"] = at
     return change_rows(db.session, update(Departure).where(*mine).values(values))

@@ -13,6 +13,7 @@ from flask import (
     Blueprint,
     abort,
     current_app,
+    flash,
     make_response,
     render_template,
     request,
@@ -24,8 +25,10 @@ from flask_login import current_user
 
 from asapp.audit import entries
 from asapp.connections import connections
+from asapp.core import formats
+from asapp.core.clock import utcnow
 from asapp.messages.leads import explain_trouble
-from asapp.messages.runs import kept_as
+from asapp.messages.runs import explain_not_waiting, kept_as
 from asapp.messages.states import AdvisorState
 from asapp.models import Action, Connection, DepartureState, RunTrigger
 from asapp.panel import balance, held
@@ -33,7 +36,7 @@ from asapp.panel import preview as ahead
 from asapp.panel.load import find_progress, load_panel
 from asapp.panel.panel import Panel
 from asapp.salesforce.records import RecordKind
-from asapp.sync import departures, runs
+from asapp.sync import decisions, departures, runs
 from asapp.web.access import actor, advisor_required
 from asapp.web.current import config, count_held, org_access, own_connection, person, queues
 from asapp.web.files import csv_file
@@ -131,8 +134,12 @@ def cancel() -> ResponseReturnValue:
 @advisor_required
 def approve() -> ResponseReturnValue:
     connection = connections.find_current(person())
-    if connection is not None:
-        departures.approve(connection, queues().enqueue_runs, actor())
+    if connection is None:
+        return answer_with_panel()
+    try:
+        departures.approve(connection, queues().enqueue_runs, actor(), request.form.get("proposal"))
+    except departures.NotWaiting:
+        return answer_with_panel(why_not_waiting(connection))
     return answer_with_panel()
 
 
@@ -140,9 +147,21 @@ def approve() -> ResponseReturnValue:
 @advisor_required
 def discard() -> ResponseReturnValue:
     connection = connections.find_current(person())
-    if connection is not None:
-        departures.discard(connection, actor())
+    if connection is None:
+        return answer_with_panel()
+    try:
+        departures.discard(connection, actor(), request.form.get("proposal"))
+    except departures.NotWaiting:
+        return answer_with_panel(why_not_waiting(connection))
     return answer_with_panel()
+
+
+def why_not_waiting(connection: Connection) -> str:
+    """Return why a decision was refused: it was made before, or the page was an old one."""
+    last, waiting = decisions.find_last_decision(connection), departures.count_held(connection.id)
+    if last is None:
+        return explain_not_waiting(None, 0, "", waiting)
+    return explain_not_waiting(last.action, last.number, formats.near(last.at, utcnow()), waiting)
 
 
 @blueprint.post("/salesforce/reconsider")
@@ -179,15 +198,18 @@ def preview() -> ResponseReturnValue:
 
 
 @blueprint.app_template_global()
-def group_parts(groups: Sequence[held.Group]) -> list[str]:
-    """Return what became of each group of contacts that left: `571 belong to Jonas Lindqvist now`."""
-    return [kept_as(group.reason, group.owner_name, group.number) for group in groups]
+def group_parts(groups: Sequence[held.Group], you: str = "you") -> list[str]:
+    """Return what became of each group of contacts that left: `571 belong to Jonas Lindqvist now`. you: as in kept_as()."""
+    return [kept_as(group.reason, group.owner_name, group.number, you) for group in groups]
 
 
-def answer_with_panel() -> ResponseReturnValue:
+def answer_with_panel(refusal: str = "") -> ResponseReturnValue:
+    """Return the panel as it is now. refusal: why the button changed nothing."""
     if not wants_part():
+        if refusal:
+            flash(refusal, "warn")
         return go_to(panel_url())
-    return render_template("integrations/_answer.html", **shown(load_own_panel()))
+    return render_template("integrations/_answer.html", refusal=refusal, **shown(load_own_panel()))
 
 
 def shown(panel: Panel, part: str | None = None) -> dict[str, Any]:
@@ -201,7 +223,8 @@ def shown(panel: Panel, part: str | None = None) -> dict[str, Any]:
         if connection.partner.brings_in_open_leads:
             names["lead_balance"] = balance.balance(connection, RecordKind.LEAD)
         names["leads_trouble"] = explain_trouble(connection)
-    names["recent"] = runs.history(connections.ids_of(person()), limit=RECENT_RUNS)
+    told = panel.run.id if panel.run is not None and panel.tells_of_run else None
+    names["recent"] = runs.history(connections.ids_of(person()), before_id=told, limit=RECENT_RUNS)
     if panel.is_connected and panel.run is None:
         names["is_odd_one_out"] = connections.is_odd_one_out(connection)
     limit = ALL_LEAVING if request.args.get("all") == "1" else SHOWN_LEAVING

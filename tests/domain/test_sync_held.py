@@ -99,6 +99,20 @@ def test_a_proposal_that_would_make_no_contact_inactive_needs_no_decision(office
     assert states(office) == {}
 
 
+def test_a_later_sync_that_finds_the_same_contacts_leaves_the_decision_as_it_was_shown(office: Office) -> None:
+    ids = held(office)
+    shown = find_decision(office.connection.id, DepartureState.HELD, 3).key
+    office.org.clock.advance(3600)
+    assert office.sync().is_held
+    assert find_decision(office.connection.id, DepartureState.HELD, 3).key == shown
+    office.org.give(ids[0], office.user)
+    office.org.clock.advance(3600)
+    assert office.sync().is_held
+    with pytest.raises(departures.NotWaiting):
+        departures.approve(office.connection, lambda ids: True, proposal=shown)
+    assert set(states(office).values()) == {"held"}
+
+
 # The threshold of a first run
 
 

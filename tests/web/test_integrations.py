@@ -301,7 +301,9 @@ def test_the_decision_is_shown_by_new_owner(client: FlaskClient, connection: Con
     ]
     assert page.count('data-label="On your lists"') == 3 + 2 + 2 + 1
     assert client.get(f"{PANEL}&all=1").text.count('data-label="On your lists"') == 9
-    assert "4 belong to Jonas Lindqvist now, 2 are no longer visible to you, 2 belong to Priya Raman now" in page
+    assert "4 belong to Jonas Lindqvist now, 2 are no longer visible to me, 2 belong to Priya Raman now" in page
+    kept = words_of(client.post(f"{PART}/discard", part=True).text)
+    assert "4 belong to Jonas Lindqvist now, 2 are no longer visible to you, 2 belong to Priya Raman now" in kept
     file = client.get(f"{PART}/held.csv").text
     assert file.count('"Jonas Lindqvist"') == 4
 
@@ -347,6 +349,63 @@ def test_approving_starts_a_run(client: FlaskClient, connection: Connection) -> 
     run = db.session.query(SyncRun).order_by(SyncRun.id.desc()).first()
     assert run
     assert (run.trigger, run.is_active) == ("approval", True)
+
+
+def proposal_in(page: str) -> str:
+    """Return the key of the proposal that the page's two buttons send."""
+    (key,) = set(re.findall(r'name="proposal" value="([0-9a-f]+)"', page))
+    return key
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        ("discard", "approve", "You already kept these 12 contacts just now, so nothing was changed."),
+        ("discard", "discard", "You already kept these 12 contacts just now, so nothing was changed."),
+        (
+            "approve",
+            "discard",
+            "You already approved switching off these 12 contacts just now, so nothing was changed.",
+        ),
+        (
+            "approve",
+            "approve",
+            "You already approved switching off these 12 contacts just now, so nothing was changed.",
+        ),
+    ],
+)
+def test_the_second_decision_about_the_same_contacts_changes_nothing_and_says_why(
+    client: FlaskClient, connection: Connection, first: str, second: str, words: str
+) -> None:
+    hold(connection)
+    shown = {"proposal": proposal_in(client.get(PANEL).text)}
+    client.post(f"{PART}/{first}", data=shown)
+    runs = db.session.query(SyncRun).count()
+    states = {each.state for each in db.session.query(Departure).all()}
+    assert words in words_of(client.post(f"{PART}/{second}", data=shown, part=True).text)
+    assert client.post(f"{PART}/{second}", data=shown).status_code == 303
+    assert words in words_of(client.get(PANEL).text), "the page without htmx says it too"
+    db.session.rollback()
+    assert db.session.query(SyncRun).count() == runs
+    assert {each.state for each in db.session.query(Departure).all()} == states
+
+
+@pytest.mark.parametrize("decision", ["approve", "discard"])
+def test_a_decision_about_another_set_than_the_page_showed_is_refused(
+    client: FlaskClient, connection: Connection, decision: str
+) -> None:
+    hold(connection)
+    before = {"proposal": proposal_in(client.get(PANEL).text)}
+    assert db.session.query(Departure).filter_by(state="held").update({"found_in_run_id": hold(connection, 3).id})
+    db.session.commit()
+    part = client.post(f"{PART}/{decision}", data=before, part=True).text
+    assert "what waits is no longer what that page showed. 15 contacts wait for your decision now." in words_of(part)
+    db.session.rollback()
+    assert {each.state for each in db.session.query(Departure).all()} == {"held"}
+    assert db.session.query(SyncRun).filter_by(trigger="approval").count() == 0
+    client.post(f"{PART}/{decision}", data={"proposal": proposal_in(part)})
+    db.session.rollback()
+    assert "held" not in {each.state for each in db.session.query(Departure).all()}
 
 
 def test_a_firm_out_of_calls_is_paused(client: FlaskClient, connection: Connection) -> None:
@@ -557,6 +616,19 @@ def test_the_syncs_that_changed_something_can_be_looked_at_alone(client: FlaskCl
     found.also = {}
     db.session.commit()
     assert "No sync has changed a contact yet." in client.get("/settings/integrations/runs?only=changes").text
+
+
+def test_the_sync_that_the_panel_tells_of_is_not_among_the_earlier_ones(
+    client: FlaskClient, connection: Connection
+) -> None:
+    earlier, last = finished(connection), finished(connection)
+    receipt = "/settings/integrations/runs/{}"
+    page = client.get(PANEL).text
+    assert page.count(receipt.format(last.id)) == 1, "in the headline alone"
+    assert receipt.format(earlier.id) in page[page.index("Earlier syncs") :]
+    connection.partner.paused_until = utcnow() + timedelta(hours=1)
+    db.session.commit()
+    assert receipt.format(last.id) in client.get(PANEL).text, "the headline is about something else"
 
 
 def test_the_receipt_of_a_held_sync_says_how_many_it_held(client: FlaskClient, connection: Connection) -> None:
