@@ -123,8 +123,9 @@ def test_the_scheduler_migrations_and_backups_get_no_keys() -> None:
     assert "PASSWORD" not in services["migrate"]["environment"]["REDIS_URL"]
     for unit in ("scheduler", "backup"):
         text = (ROOT / f"deploy/systemd/asapp-{unit}.service").read_text()
-        (kept_back,) = re.findall(r"^UnsetEnvironment=(.*)$", text, re.MULTILINE)
-        assert set(IN_FILES) - set(kept_back.split()) == {"DATABASE_URL", "REDIS_URL"}
+        kept_back = " ".join(re.findall(r"^UnsetEnvironment=(.*)$", text, re.MULTILINE)).split()
+        assert set(IN_FILES) - set(kept_back) == {"DATABASE_URL", "REDIS_URL"}
+        assert {f"{name}_FILE" for name in IN_FILES} - set(kept_back) == {"DATABASE_URL_FILE", "REDIS_URL_FILE"}
 
 
 def test_a_setting_that_is_left_out_is_the_same_in_containers() -> None:

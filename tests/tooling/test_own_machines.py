@@ -173,6 +173,19 @@ def machine(postgres_server: PostgresServer, redis_server: RedisServer) -> Itera
     shutil.rmtree(root)
 
 
+def check_keys_as_files(machine: Machine, drill: str) -> None:
+    """The handbook's lines take the keys out of the settings, twice; commands and the drill find them, other users don't."""
+    (recipe,) = blocks_of("Settings")
+    machine.run(recipe)
+    machine.run(recipe)
+    assert not re.search(r"^(SECRET_KEY|ENCRYPTION_KEYS)=", (machine.root / "etc/asapp/env").read_text(), re.MULTILINE)
+    for name in ("secret_key", "encryption_keys"):
+        found = (machine.root / "etc/asapp" / name).stat()
+        assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (0, machine.account["group"], 0o640)
+    assert "ada@example.com" in machine.run("/opt/asapp/deploy/asapp users list")
+    machine.run(drill)
+
+
 @pytest.mark.slow
 def test_the_handbooks_lines_bring_it_up_and_a_supervisor_keeps_it_up(machine: Machine) -> None:
     system, app, services = blocks_of("On machines of your own")
@@ -182,7 +195,7 @@ def test_the_handbooks_lines_bring_it_up_and_a_supervisor_keeps_it_up(machine: M
         machine.make_users(useradd)
         (machine.root / "var/backups").mkdir(parents=True)
         machine.run(backups)
-    createdb = re.sub(r'^su postgres -c "(.*)"$', r"\1", postgres).replace("asapp", machine.role)
+    createdb = re.sub(r'^\(cd / && su postgres -c "(.*)"\)$', r"\1", postgres).replace("asapp", machine.role)
     machine.run(createdb, PGHOST=str(machine.postgres_folder), PGUSER="asapp")
 
     machine.run(app, ASAPP_PASSWORD=PASSWORD)
@@ -190,7 +203,8 @@ def test_the_handbooks_lines_bring_it_up_and_a_supervisor_keeps_it_up(machine: M
     assert "ada@example.com\tAda Lindgren\tadmin" in machine.run("/opt/asapp/deploy/asapp users list")
 
     install, reload, *enable, curl = services.splitlines()
-    assert (reload, curl) == ("systemctl daemon-reload", "curl --fail http://127.0.0.1:8000/readyz")
+    wait = "curl --fail --retry 30 --retry-connrefused --retry-delay 1 http://127.0.0.1:8000/readyz"
+    assert (reload, curl) == ("systemctl daemon-reload", wait)
     (machine.root / "etc/systemd/system").mkdir(parents=True)
     machine.run("\n".join([install, *enable]))
     started = {path.name for path in machine.root.glob("etc/systemd/system/*.wants/*")}
@@ -213,10 +227,30 @@ def test_the_handbooks_lines_bring_it_up_and_a_supervisor_keeps_it_up(machine: M
         (made,) = machine.run(make).split()
         machine.run(drill)
         assert Path(made).stat().st_uid == machine.account.get("user", os.geteuid())
+        if machine.has_users:
+            check_keys_as_files(machine, drill)
         for process in processes:
             process.kill()
         wait_for(lambda: [len(process.deaths) for process in processes] == [1, 1, 1], "for the supervisor")
         wait_for(lambda: status_of(f"http://127.0.0.1:{port}/readyz") == 200, "for the web process")
+
+
+def test_a_python_that_the_user_of_the_services_cannot_run_is_told_in_words(tmp_path: Path) -> None:
+    (tmp_path / "deploy").mkdir()
+    shutil.copy2(ROOT / "deploy/asapp", tmp_path / "deploy")
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/bin/python").symlink_to(tmp_path / "closed/python3")
+    settings = tmp_path / "env"
+    settings.touch()
+    answer = subprocess.run(
+        [tmp_path / "deploy/asapp", "users", "list"],
+        env={"PATH": PATH_OF_ROOT, "ASAPP_SETTINGS": str(settings)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 1
+    assert f"rm -rf {tmp_path}/.venv && PYTHON=/usr/bin/python3" in answer.stderr
 
 
 @pytest.mark.parametrize("unit", [*SERVICES, *ONCE])
