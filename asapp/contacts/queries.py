@@ -24,6 +24,8 @@ from asapp.contacts.status import (
     is_active_but_for_address,
     is_address_refused,
     is_firm_disabled,
+    is_held,
+    is_held_of,
     is_not_read,
     is_only_out_of_sight,
     is_shown,
@@ -129,6 +131,7 @@ class ContactLine(NamedTuple):
     is_only_out_of_sight: bool = False  # Salesforce no longer shows this contact alone
     is_not_read: bool = False  # an open Lead of a firm that doesn't bring them in
     is_firm_disabled: bool = False
+    is_held: bool = False  # in a proposal that waits for the advisor's decision
     arrived_in: int | None = None  # the run that brought it, if that is still here; find_contact() alone asks
 
     @property
@@ -138,6 +141,11 @@ class ContactLine(NamedTuple):
     @property
     def is_active(self) -> bool:
         return self.reason is None
+
+    @property
+    def waits_for_decision(self) -> bool:
+        """Do mailings leave the contact out, although it is active, until the advisor has decided?"""
+        return self.is_active and self.is_held
 
     @property
     def reason_told(self) -> str | None:
@@ -235,6 +243,12 @@ def count_active_contacts(user_id: int, now: datetime) -> int:
     return db.session.scalar(select(active.scalar_subquery() - refused)) or 0
 
 
+def count_waiting(user_id: int, contact_list: ContactList | None, now: datetime) -> int:
+    """Return how many active contacts, of all or of a list, wait for the advisor's decision."""
+    waiting = conditions_of(user_id, ContactQuery(state=State.HELD, contact_list=contact_list), now)
+    return db.session.scalar(contact_rows(func.count()).where(*waiting)) or 0
+
+
 def count_contacts(user_id: int, now: datetime) -> Overview:
     """Count all contacts, those deleted here, and each list: three queries, for any number of lists."""
     return count_contacts_of([user_id], now)[user_id]
@@ -296,6 +310,8 @@ def conditions_of(user_id: int, wanted: ContactQuery, now: datetime) -> list[Col
     conditions = [contacts_of(user_id), is_hidden if wanted.is_deleted_here else ~is_hidden]
     if wanted.state == State.ACTIVE:
         conditions.append(is_active(now, user_id))
+    elif wanted.state == State.HELD:
+        conditions += [is_active(now, user_id), is_held_of(user_id)]
     elif wanted.state == State.INACTIVE:
         conditions.append(~is_active(now, user_id))
     elif wanted.state and not wanted.is_deleted_here:
@@ -323,6 +339,7 @@ def _line_rows(now: datetime) -> Select[Any]:
         is_only_out_of_sight(now).label("is_only_out_of_sight"),
         is_not_read().label("is_not_read"),
         is_firm_disabled().label("is_firm_disabled"),
+        is_held().label("is_held"),
         *system_list_columns(),
     )
 
@@ -343,6 +360,7 @@ def _lines(user_id: int, rows: Sequence[Any]) -> list[ContactLine]:
             bool(row.is_only_out_of_sight),
             bool(row.is_not_read),
             bool(row.is_firm_disabled),
+            bool(row.is_held),
         )
         for row in rows
     ]

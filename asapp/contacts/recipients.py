@@ -20,7 +20,7 @@ from sqlalchemy import ColumnElement, Engine, Integer, Select, and_, bindparam, 
 from asapp.contacts.addresses import HashRange, address_hash, address_key
 from asapp.contacts.lists import is_on
 from asapp.contacts.queries import contacts_of
-from asapp.contacts.status import contact_rows, is_active, reason_of
+from asapp.contacts.status import contact_rows, is_active, is_held, reason_of
 from asapp.contacts.suppressions import find_reasons
 from asapp.contacts.unsubscribe_links import LinkMaker, link_key
 from asapp.core.bulk import in_chunks, rows_with_each
@@ -28,8 +28,8 @@ from asapp.core.database import end_read, fetch_tuples, is_postgresql
 from asapp.core.extensions import db
 from asapp.core.vault import Vault
 from asapp.messages.senders import SenderReason
-from asapp.models import Connection, Contact, ContactList, Departure, ListMember, Partner, User
-from asapp.models.contact import DepartureState, is_known_in_salesforce
+from asapp.models import Connection, Contact, ContactList, ListMember, Partner, User
+from asapp.models.contact import is_known_in_salesforce
 
 ROWS_AT_ONCE = 5000
 ROWS_TO_SPARE = 50  # in a page, for contacts that share an address
@@ -236,15 +236,6 @@ def public_ids_of(contact_ids: Iterable[int], key: bytes) -> list[str]:
         parts += (digest.digest(), TO_WHOLE_GROUPS)
     encoded = urlsafe_b64encode(b"".join(parts)).decode()
     return [encoded[at : at + ID_LENGTH] for at in range(0, len(encoded), ENCODED_ID_LENGTH)]
-
-
-def is_held() -> ColumnElement[bool]:
-    """Does the contact wait in a proposal for its advisor's decision?"""
-    return exists().where(
-        Departure.connection_id == Contact.connection_id,
-        Departure.salesforce_id == Contact.salesforce_id,
-        Departure.state == DepartureState.HELD,
-    )
 
 
 def _age_of_opt_outs(contact_list: ContactList, now: datetime) -> datetime | None:

@@ -17,7 +17,22 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, false, func, literal, null, or_, select, true, union
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    case,
+    exists,
+    false,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    true,
+    tuple_,
+    union,
+)
 
 from asapp.contacts.addresses import HashRange
 from asapp.contacts.bounces import is_skipped_as_bounced
@@ -29,11 +44,14 @@ from asapp.models import (
     ConnectionStatus,
     Contact,
     ContactSource,
+    Departure,
+    DepartureState,
     Lead,
     Partner,
     Reason,
     User,
 )
+from asapp.models.contact import IS_HELD
 from asapp.models.lead import IS_FOR_REVIEW
 
 NO_EMAIL = "no_email"  # a shell: no page shows it
@@ -250,6 +268,22 @@ def out_of_sight(now: datetime) -> ColumnElement[bool]:
 def is_only_out_of_sight(now: datetime) -> ColumnElement[bool]:
     """Is this contact's opt-out unknown while that of its connection's other contacts is known?"""
     return and_(out_of_sight(now), Connection.opt_outs_known_until.is_not(None), Connection.opt_outs_known_until > now)
+
+
+def is_held() -> ColumnElement[bool]:
+    """Does the contact wait in a proposal for its advisor's decision?"""
+    return exists().where(
+        Departure.connection_id == Contact.connection_id,
+        Departure.salesforce_id == Contact.salesforce_id,
+        Departure.state == DepartureState.HELD,
+    )
+
+
+def is_held_of(user_id: int) -> ColumnElement[bool]:
+    """The same of this advisor's contacts. What is held is read once, by its index, not looked up for each contact."""
+    own = select(Connection.id).where(Connection.user_id == user_id).correlate(None)
+    held = select(Departure.connection_id, Departure.salesforce_id).where(IS_HELD, Departure.connection_id.in_(own))
+    return _asked_of_each(tuple_(Contact.connection_id, Contact.salesforce_id).in_(held))
 
 
 def count_active(now: datetime, user_id: int | None = None) -> ColumnElement[int]:

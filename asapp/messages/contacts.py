@@ -177,6 +177,7 @@ REASONS: Mapping[str, ReasonWords] = {
 
 STATES: Mapping[str, str] = {
     State.ACTIVE: "Active",
+    State.HELD: "Waiting for your decision",
     State.INACTIVE: "Inactive",
     **{reason: REASONS[reason].label for reason in Reason},
 }

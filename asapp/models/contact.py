@@ -52,6 +52,7 @@ class State(StrEnum):
     """States to filter by, beside a single Reason."""
 
     ACTIVE = "active"
+    HELD = "held"  # active, but mailings leave the contact out until the advisor has decided
     INACTIVE = "inactive"
 
 

@@ -101,13 +101,17 @@ def index() -> ResponseReturnValue:
     connection = own_connection()
     since = changes.find_since_last_visit(person(), now) if not wants_part() else None
     cause = find_cause(person(), connection, now) if not wants_part() else None
-    is_in_trouble = cause is not None or count_waiting() > 0 or (connection is not None and connection.needs_reconnect)
+    may_wait = count_waiting() > 0 or (connection is not None and connection.needs_reconnect)
+    is_in_trouble = cause is not None or may_wait
     return render_template(
         "contacts/_people.html" if wants_part() else "contacts/index.html",
         wanted=wanted,
         page=page,
         overview=overview,
         size=overview.size_of(wanted.contact_list),
+        waiting=queries.count_waiting(current_user.id, wanted.contact_list, now)
+        if may_wait and not wants_part()
+        else 0,
         connection=connection,
         emptiness=_emptiness(wanted, overview) if not page.total and not wanted.is_narrowed else None,
         cause=cause,

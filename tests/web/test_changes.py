@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from asapp.core.clock import utcnow
-from asapp.models import Connection, RunChange, Visit
+from asapp.models import Connection, Departure, RunChange, Visit
 from tests.factories import PASSWORD, log_in, make_advisor, make_contact, make_run, make_synced_connection, save
 from tests.signing_up import someone_signs_up
 
@@ -156,6 +156,11 @@ def test_a_picture_shows_how_many_can_be_emailed_and_days_their_counts(
     assert "9 at first, 1 at the least, 9 at the most, 1 now." in page
     assert "People you can email" not in client.get("/changes?kind=added").text
     assert "You can email" in client.get("/changes?span=x").text
+    contact = make_contact(connection)
+    held = {"salesforce_id": contact.salesforce_id, "reason": "gone", "state": "held", "found_in_run_id": 1}
+    save(Departure(connection_id=connection.id, was_read=False, **held))
+    waiting = "Active: 2 now. 1 of them waits for your decision , and mailings leave it out until then"
+    assert waiting in page_text(client.get("/changes"))
 
 
 def test_before_anything_has_happened_the_page_says_what_will_be_here(

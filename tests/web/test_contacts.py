@@ -727,18 +727,61 @@ def test_why_of_a_merged_contact_leads_to_the_survivor(client: FlaskClient, conn
     assert "Go to the surviving contact, Ewa Nowak" in ask(client, str(merged.salesforce_id))
 
 
-def test_why_of_a_held_contact(client: FlaskClient, connection: Connection) -> None:
-    contact = make_contact(connection)
+def departing(connection: Connection, state: DepartureState = DepartureState.HELD, **columns: object) -> Contact:
+    """Make a contact that has left in Salesforce, and waits for a decision or was kept by one."""
+    contact = make_contact(connection, **columns)
     save(
         Departure(
             connection_id=connection.id,
             salesforce_id=contact.salesforce_id,
             reason="deleted",
-            state=DepartureState.HELD,
+            state=state,
             found_in_run_id=1,
             was_read=False,
         )
     )
+    return contact
+
+
+def test_people_who_wait_for_a_decision_are_not_among_those_who_can_be_emailed(
+    client: FlaskClient, connection: Connection
+) -> None:
+    lists.ensure_system_lists(connection.user_id)
+    seminar = lists.create_list(connection.user_id, "Seminar")
+    priya = departing(connection, first_name="Priya", last_name="Patel")
+    departing(connection, first_name="Ravi", last_name="Rao")
+    departing(connection, first_name="Opted", last_name="Out", opted_out=True)
+    make_contact(connection, first_name="Zoe", last_name="Zwart")
+    lists.add_members(seminar, [priya.id])
+    panel = "/settings/integrations?open=salesforce"
+    page = client.get("/contacts")
+    waiting = "2 wait for your decision , and mailings leave them out until then"
+    assert f"4 people. You can email 1 of them; {waiting}; 1 is inactive ." in words_in(page)
+    assert f'<a href="{panel}">2 wait for your decision</a>' in page.text
+    assert words_in(page).count("Held Waits for your decision") == 2
+    one = words_in(client.get(f"/contacts?list={seminar.id}"))
+    assert "You can email 0 of them; 1 waits for your decision , and mailings leave it out until then." in one
+    assert rows_in(client.get("/contacts?state=held")) == ["Priya Patel", "Ravi Rao"]
+    shown = client.get(f"/contacts/{priya.id}")
+    assert "Held Waits for your decision. Mailings leave Priya Patel out until then." in words_in(shown)
+    assert f'<a href="{panel}">Waits for your decision.</a>' in shown.text
+    assert "You can email Priya Patel" not in words_in(shown)
+
+
+def test_those_who_wait_are_left_out_also_while_the_account_needs_reconnecting(
+    client: FlaskClient, connection: Connection
+) -> None:
+    departing(connection, DepartureState.DISCARDED)
+    assert "1 person. You can email 1 of them." in words_in(client.get("/contacts"))
+    connection.status = "needs_reconnect"
+    for departure in db.session.query(Departure):
+        departure.state = DepartureState.HELD
+    db.session.commit()
+    assert "You can email 0 of them; 1 waits for your decision" in words_in(client.get("/contacts"))
+
+
+def test_why_of_a_held_contact(client: FlaskClient, connection: Connection) -> None:
+    contact = departing(connection)
     answer = ask(client, str(contact.salesforce_id))
     assert answer.startswith("Held")
     assert "Open Integrations" in answer
