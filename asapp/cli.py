@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from inspect import signature
@@ -42,7 +43,14 @@ class Commands(AppGroup):
                 return super().invoke(ctx)
         except (OperationalError, ProgrammingError) as error:
             reason = str(error.orig).strip().splitlines()[0]
-            raise click.ClickException(f"The database can't do that: {reason}. Has `flask db upgrade` run?") from None
+            remedy = " Has `flask db upgrade` run?" if lacks_tables(error.orig) else ""
+            raise click.ClickException(f"The database can't do that: {reason.rstrip('.')}.{remedy}") from None
+
+
+def lacks_tables(error: BaseException | None) -> bool:
+    """Is a table or column missing? SQLite has no code of its own for that, but the one of a statement it can't run."""
+    is_undefined = isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn)
+    return is_undefined or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
 
 
 users_group = Commands("users", help="People who log in.")

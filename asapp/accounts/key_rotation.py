@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Table, select, update
+from sqlalchemy import Table, case, false, func, or_, select, update
+from sqlalchemy.orm import Session
 
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
@@ -22,6 +23,7 @@ from asapp.models.columns import SealsColumns, place_of
 
 BATCH = 500
 SUFFIX = "_sealed"
+LASTING = ("partners", "second_factors")  # the tables whose sealed rows stay for years
 
 
 @dataclass
@@ -50,6 +52,29 @@ def count_by_key() -> dict[str, Counter[str]]:
             used.update(row.sealed.split(".")[1] for row in batch)
         counted[f"{table.name}.{column}"] = used
     return counted
+
+
+def count_without_key(session: Session, vault: Vault) -> int:
+    """Return how many values are sealed with a key that is not here. The database reads each of the tables once."""
+    counts: dict[Table, list[Any]] = {}
+    for table, column in sealed_columns():
+        is_known = or_(false(), *(table.c[column].startswith(beginning) for beginning in vault.beginnings))
+        counts.setdefault(table, []).append(func.count(case((~is_known, 1))))
+    return sum(sum(session.execute(select(*of_columns)).one()) for of_columns in counts.values())
+
+
+def opens_nothing(session: Session, vault: Vault) -> bool:
+    """Is what was sealed first, in each column that lasts, under keys that are not here? Then they are another database's.
+
+    One query for a row of each column. What was sealed since, with the wrong keys, hides nothing.
+    """
+    first = [
+        select(table.c[column]).where(table.c[column].is_not(None)).order_by(table.c.id).limit(1).scalar_subquery()
+        for table, column in sealed_columns()
+        if table.name in LASTING
+    ]
+    sealed = [value for value in session.execute(select(*first)).one() if value is not None]
+    return bool(sealed) and not any(vault.has_key_of(value) for value in sealed)
 
 
 def count_outdated(vault: Vault) -> int:

@@ -9,7 +9,7 @@ from secrets import token_hex
 
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, RedisError
 from redis.retry import Retry
 from rq import Queue
 from rq.serializers import JSONSerializer
@@ -181,10 +181,17 @@ class Queues:
 
     def is_there(self) -> bool:
         """Does Redis answer?"""
+        return not self.find_trouble()
+
+    def find_trouble(self) -> str:
+        """Return in a few words why Redis can't be used; "" if it answers."""
         try:
-            return bool(self.redis.ping())
+            self.redis.ping()
+        except AuthenticationError:
+            return "refuses the password of REDIS_URL"
         except RedisError:
-            return False
+            return "does not answer"
+        return ""
 
     def depths(self) -> dict[str, int] | None:
         """Return {queue: jobs waiting}, or None if Redis doesn't answer."""

@@ -53,6 +53,15 @@ class Vault:
         except (InvalidTag, ValueError) as error:  # ValueError: cut short
             raise CannotOpen("sealed for another place, or altered") from error
 
+    def has_key_of(self, sealed: str) -> bool:
+        """Was it sealed with a key that is here?"""
+        return sealed.startswith(tuple(self.beginnings))
+
+    @property
+    def beginnings(self) -> list[str]:
+        """Return how values begin that a key sealed which is here."""
+        return [f"{VERSION}.{key}." for key in self.key_ids]
+
     def is_current(self, sealed: str) -> bool:
         """Was it sealed with the newest key?"""
         return sealed.startswith(f"{VERSION}.{self.newest_key_id}.")

@@ -31,6 +31,7 @@ class Snapshot:
     durations: Iterable[float] = ()
     senders: SenderFigures | None = None
     intervals: Mapping[str, SyncInterval] = field(default_factory=dict)  # by the firm's slug
+    without_key: int = 0
 
 
 class Once:
@@ -53,6 +54,8 @@ class Once:
             yield from now_and_then(snapshot.figures)
             yield from by_partner(snapshot.figures)
             yield from of_intervals(snapshot.intervals)
+            words = "Secrets and tokens that no key of ENCRYPTION_KEYS opens"
+            yield gauge("sealed_values_without_key", words, snapshot.without_key)
         if snapshot.senders is not None:
             yield from of_senders(snapshot.senders)
 

@@ -1,4 +1,4 @@
-"""Whether what a page needs is there: a writable database, its tables as this release needs them, Redis."""
+"""Whether what a page needs is there: a writable database, its tables as this release needs them, its keys, Redis."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from typing import Generic, TypeVar
 
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.orm import Session
 
+from asapp.accounts import key_rotation
 from asapp.core.database import writing
+from asapp.core.vault import Vault
 
 T = TypeVar("T")
 CHECK_S = 2.0
@@ -37,12 +40,16 @@ class HealthCheck:
     why: str = ""
 
 
-def check_all(engine: Engine, is_redis_there: Callable[[], bool], migrations: str) -> dict[str, HealthCheck]:
+def check_all(
+    engine: Engine, find_redis_trouble: Callable[[], str], migrations: str, vault: Vault
+) -> dict[str, HealthCheck]:
     """Return {name: check}. migrations: their folder."""
     database, tables = check_database(engine, migrations)
     written = check_writing(engine) if database.is_good else HealthCheck(False, "unknown")
-    redis = HealthCheck(True) if is_redis_there() else HealthCheck(False, "does not answer")
-    return {"database": database, "writing": written, "migrations": tables, "redis": redis}
+    keys = check_keys(engine, vault) if tables.is_good else HealthCheck(False, "unknown")
+    trouble = find_redis_trouble()
+    redis = HealthCheck(not trouble, trouble)
+    return {"database": database, "writing": written, "migrations": tables, "keys": keys, "redis": redis}
 
 
 def check_database(engine: Engine, migrations: str) -> tuple[HealthCheck, HealthCheck]:
@@ -51,6 +58,8 @@ def check_database(engine: Engine, migrations: str) -> tuple[HealthCheck, Health
         found = within(CHECK_S, "database", lambda: read_revisions(engine))
     except NoAnswer:
         return HealthCheck(False, f"no answer within {CHECK_S:g} s"), HealthCheck(False, "unknown")
+    except OperationalError:
+        return HealthCheck(False, "can't be reached, or refuses our user"), HealthCheck(False, "unknown")
     except SQLAlchemyError as error:
         return HealthCheck(False, type(error).__name__), HealthCheck(False, "unknown")
     wanted = heads_of(migrations)
@@ -68,6 +77,20 @@ def check_writing(engine: Engine) -> HealthCheck:
     except SQLAlchemyError as error:
         return HealthCheck(False, type(error).__name__)
     return HealthCheck(True)
+
+
+def check_keys(engine: Engine, vault: Vault) -> HealthCheck:
+    """Check that ENCRYPTION_KEYS are those of this database. A single value under a missing key doesn't count."""
+
+    def ask() -> bool:
+        with Session(engine) as session:
+            return key_rotation.opens_nothing(session, vault)
+
+    try:
+        are_wrong = within(CHECK_S, "keys", ask)
+    except (NoAnswer, SQLAlchemyError):
+        return HealthCheck(False, "unknown")
+    return HealthCheck(not are_wrong, "ENCRYPTION_KEYS are not those of this database" if are_wrong else "")
 
 
 def write_revision_again(engine: Engine) -> None:

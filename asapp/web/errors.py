@@ -23,6 +23,7 @@ from asapp.accounts.passwords import Busy
 from asapp.core.database import is_read_only
 from asapp.core.extensions import db
 from asapp.core.formats import counted
+from asapp.core.vault import CannotOpen
 from asapp.salesforce.page_turns import AllTurnsTaken
 from asapp.web.access import PUBLIC_ENDPOINTS, ask_to_log_in
 from asapp.web.api import problems
@@ -97,12 +98,19 @@ SALESFORCE_SLOW = Trouble(
     "Try again in a minute: load this page again.",
     "hourglass",
 )
+KEY_MISSING = Trouble(
+    "We can't read what we stored encrypted",
+    "It is not something you did, and nothing was changed. AdvisorStream has to put a key back. "
+    "Try again later; if it happens again, send us the number below.",
+    "plug",
+)
 OTHERS = Trouble("We can't answer that", "The request was not one that we understand. Nothing was changed.")
 
 
 def register(app: Flask) -> None:
     for kind, handler in ((CSRFError, refuse_form), (HTTPException, show), (TooMany, ask_to_wait), (Busy, ask_to_wait)):
         app.register_error_handler(kind, unless_database_is_away(handler))
+    app.register_error_handler(CannotOpen, unless_database_is_away(show_key_missing))
     app.register_error_handler(AllTurnsTaken, unless_database_is_away(show_salesforce_slow))
     for kind in DATABASE_AWAY:
         app.register_error_handler(kind, show_database_away)
@@ -132,6 +140,15 @@ def ask_to_wait(error: TooMany | Busy) -> ResponseReturnValue:
 
 def show_salesforce_slow(_error: AllTurnsTaken) -> ResponseReturnValue:
     return _answer(503, SALESFORCE_SLOW)
+
+
+def show_key_missing(error: CannotOpen) -> ResponseReturnValue:
+    """Answer where a secret does not open: ENCRYPTION_KEYS lack its key, or it was altered."""
+    log.error("a secret can't be opened: ENCRYPTION_KEYS lack its key, or it was altered", exc_info=error)
+    db.session.rollback()
+    if problems.is_api():
+        return problems.answer(problems.Refusal(problems.Problem.UNAVAILABLE))
+    return _answer(503, replace(KEY_MISSING, number=request_id()))
 
 
 def show(error: HTTPException) -> ResponseReturnValue:

@@ -17,15 +17,17 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from asapp.accounts import key_rotation
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
+from asapp.core.vault import Vault
 from asapp.core.version import VERSION
 from asapp.health import figures, metrics, readiness
 from asapp.health.metrics import Snapshot
 from asapp.health.readiness import NoAnswer
 from asapp.sync.interval import find_intervals
 from asapp.web.access import admin_required
-from asapp.web.current import config, queues
+from asapp.web.current import config, queues, vault
 from asapp.web.incoming import is_asked_by_loopback
 
 blueprint = Blueprint("health", __name__)
@@ -43,7 +45,7 @@ def alive() -> Response:
 
 @blueprint.get("/readyz")
 def ready() -> ResponseReturnValue:
-    found = readiness.check_all(db.engine, queues().is_there, migrations_folder())
+    found = readiness.check_all(db.engine, queues().find_trouble, migrations_folder(), vault())
     is_ready = all(check.is_good for check in found.values())
     told = {name: {"ok": True} if check.is_good else {"ok": False, "why": check.why} for name, check in found.items()}
     return jsonify(ready=is_ready, checks=told), 200 if is_ready else 503
@@ -55,8 +57,8 @@ def show_metrics() -> ResponseReturnValue:
         return refuse_scrape()
     jobs = queues().depths()
     try:
-        interval = config().sync_interval_minutes
-        snapshot = in_time("figures", lambda session: take_snapshot(session, jobs, interval))
+        interval, keys = config().sync_interval_minutes, vault()
+        snapshot = in_time("figures", lambda session: take_snapshot(session, jobs, interval, keys))
     except (NoAnswer, SQLAlchemyError):
         snapshot = Snapshot(None, jobs)
     return Response(metrics.render(snapshot), content_type=metrics.CONTENT_TYPE)
@@ -73,6 +75,7 @@ def index() -> ResponseReturnValue:
         jobs=queues().depths(),
         version=VERSION,
         takes_all_for_one=config().takes_all_for_one,
+        without_key=key_rotation.count_without_key(db.session(), vault()),
     )
 
 
@@ -104,7 +107,9 @@ def is_this_machine(address: str) -> bool:
     return (getattr(found, "ipv4_mapped", None) or found).is_loopback
 
 
-def take_snapshot(session: Session, jobs: dict[str, int] | None, default_interval_minutes: int) -> Snapshot:
+def take_snapshot(
+    session: Session, jobs: dict[str, int] | None, default_interval_minutes: int, keys: Vault
+) -> Snapshot:
     now = utcnow()
     since = now - figures.HOUR
     return Snapshot(
@@ -114,6 +119,7 @@ def take_snapshot(session: Session, jobs: dict[str, int] | None, default_interva
         figures.read_durations(session, since),
         figures.read_sender_figures(session, now),
         find_intervals(session, default_interval_minutes),
+        key_rotation.count_without_key(session, keys),
     )
 
 

@@ -69,6 +69,7 @@ BAD = {  # figures of a system in every kind of trouble
     "asapp_oldest_opt_out_due_seconds": "3700",
     'asapp_runs_ended{outcome="failed"}': "20",
     'asapp_runs_ended{outcome="complete"}': "40",
+    "asapp_sealed_values_without_key": "3",
     "asapp_tokens_near_expiry": "1",
     "asapp_opt_outs_unknown_soon": "1",
     "asapp_alert_mails_waiting": "1",
@@ -80,6 +81,7 @@ BAD = {  # figures of a system in every kind of trouble
 WELL = {
     "asapp_database_up": "1",
     "asapp_redis_up": "1",
+    "asapp_sealed_values_without_key": "0",
     "asapp_tick_age_seconds": "12",
     "asapp_schedulers_alive": "1",
     "asapp_workers_alive": "2",

@@ -183,6 +183,17 @@ def test_a_database_without_tables_is_one_line(config: Config) -> None:
     assert "Has `flask db upgrade` run?" in result.stderr
 
 
+@pytest.mark.parametrize(
+    "url", ["postgresql+psycopg://asapp:secret-word@127.0.0.1:1/asapp", "sqlite:////nowhere/at/all.db"]
+)
+def test_a_database_that_is_away_is_one_line_about_that(url: str, config: Config) -> None:
+    away = create_app(Config(**{**vars(config), "database_url": url}))
+    line = one_line(away.test_cli_runner().invoke(args=["users", "list"]))
+    assert "The database can't do that: " in line
+    assert "db upgrade" not in line
+    assert "secret-word" not in line
+
+
 class TestRotation:
     def app_with(self, config: Config, *keys_: bytes) -> Flask:
         return create_app(Config(**{**vars(config), "encryption_keys": keys_}))

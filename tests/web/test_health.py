@@ -23,6 +23,7 @@ from asapp.contacts.suppressions import Address, Happened
 from asapp.core.clock import utcnow
 from asapp.core.database import writing
 from asapp.core.extensions import db
+from asapp.core.vault import Vault
 from asapp.core.version import VERSION
 from asapp.health import readiness, watch
 from asapp.health.heartbeats import FORGOTTEN_AFTER, SCHEDULER, TICK, WORKER, Heart, beat, list_seen
@@ -44,6 +45,7 @@ from asapp.models import (
 )
 from asapp.writeback import unsubscribing
 from config import Config
+from devtools.servers import RedisServer
 from tests.conftest import make_config
 from tests.factories import (
     log_in,
@@ -58,6 +60,8 @@ from tests.factories import (
 from tests.senders import make_list
 
 METRICS = "http://127.0.0.1:8000/metrics"  # the address that a scraper on this machine uses
+WITHOUT_KEY = "asapp_sealed_values_without_key"
+OTHER_KEY = bytes(range(7, 39))
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
 
@@ -93,7 +97,7 @@ def test_ready(client: FlaskClient) -> None:
     assert answer.status_code == 200
     assert answer.json == {
         "ready": True,
-        "checks": {name: {"ok": True} for name in ("database", "writing", "migrations", "redis")},
+        "checks": {name: {"ok": True} for name in ("database", "writing", "migrations", "keys", "redis")},
     }
 
 
@@ -103,6 +107,46 @@ def test_not_ready_while_redis_is_away(app: Flask, database_url: str) -> None:
     assert answer.json
     assert answer.json["checks"]["redis"] == {"ok": False, "why": "does not answer"}
     assert answer.json["checks"]["database"] == {"ok": True}
+
+
+def test_a_wrong_password_of_redis_is_no_outage(app: Flask, database_url: str, redis_server: RedisServer) -> None:
+    url = redis_server.url.replace(":", ":not-", 2).replace(":not-", ":", 1)
+    answer = client_of(make_config(database_url, url)).get("/readyz")
+    assert answer.json
+    assert answer.json["checks"]["redis"] == {"ok": False, "why": "refuses the password of REDIS_URL"}
+    assert "not-" not in answer.text
+
+
+def test_keys_of_another_database_are_told_before_a_person_meets_them(
+    app: Flask, client: FlaskClient, database_url: str
+) -> None:
+    assert metrics_of(client)[WITHOUT_KEY,] == 0  # nothing is sealed
+    partner, admin = make_partner(), make_admin()
+    sealed = partner.consumer_secret_sealed
+    assert sealed
+    db.session.rollback()
+    other = client_of(make_config(database_url, encryption_keys=(OTHER_KEY,)))
+    answer = other.get("/readyz")
+    assert answer.json
+    assert answer.json["checks"]["keys"] == {"ok": False, "why": "ENCRYPTION_KEYS are not those of this database"}
+    assert metrics_of(other)[WITHOUT_KEY,] >= 2
+    log_in(other, admin)
+    assert "A key is missing." in other.get("/admin/health").text
+
+    with writing():
+        partner.consumer_secret_sealed = Vault([OTHER_KEY]).seal("secret", "elsewhere")
+        db.session.commit()
+    answer = client.get("/readyz")  # one value alone stops nothing
+    assert answer.json
+    assert answer.json["checks"]["keys"] == {"ok": True}
+    assert metrics_of(client)[WITHOUT_KEY,] == 1
+    log_in(client, admin)
+    assert "1 secret or token can't be opened" in client.get("/admin/health").text
+    with writing():
+        partner.consumer_secret_sealed = sealed
+        db.session.commit()
+    assert metrics_of(client)[WITHOUT_KEY,] == 0
+    assert "A key is missing." not in client.get("/admin/health").text
 
 
 def test_not_ready_before_the_migrations(app: Flask, client: FlaskClient) -> None:
@@ -133,7 +177,7 @@ def test_not_ready_without_a_database(database_url: str) -> None:
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert answer.json
-    assert answer.json["checks"]["database"] == {"ok": False, "why": "OperationalError"}
+    assert answer.json["checks"]["database"] == {"ok": False, "why": "can't be reached, or refuses our user"}
     assert answer.json["checks"]["migrations"] == {"ok": False, "why": "unknown"}
     assert "secret-word" not in answer.text
     found = metrics_of(client)

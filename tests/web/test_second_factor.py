@@ -15,6 +15,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import select, update
 from werkzeug.test import TestResponse
 
+from asapp import create_app
 from asapp.accounts import attempts, key_rotation, links, mailbox_proof, second_factor
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
@@ -31,6 +32,7 @@ from tests.factories import (
     make_second_factor,
 )
 from tests.mailing import send_waiting_mails
+from tests.pages import CheckingClient
 from tests.racing import race
 
 SET_UP = "/settings/second-factor"
@@ -208,6 +210,21 @@ def test_a_code_counts_once(app: Flask, client: FlaskClient, ada: User) -> None:
     assert answer.status_code == 422
     assert "it was used before" in answer.text
     assert not is_in(thief)
+
+
+def test_with_keys_of_another_database_the_second_step_says_so_in_words(
+    client: FlaskClient, ada: User, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with_other_keys = create_app(make_config(database_url, encryption_keys=(bytes(range(7, 39)),)))
+    with_other_keys.test_client_class = CheckingClient
+    other = with_other_keys.test_client()
+    try_password(other, ada)
+    answer = try_code(other, app_code(), broken=True)
+    assert answer.status_code == 503
+    assert "We can&#39;t read what we stored encrypted" in answer.text
+    assert "a secret can't be opened: ENCRYPTION_KEYS lack its key" in caplog.text
+    try_password(client, ada)
+    assert try_code(client, app_code()).status_code == 303  # with the right keys nothing is lost
 
 
 def test_an_older_code_does_not_count_once_a_newer_one_did(client: FlaskClient, ada: User) -> None:
