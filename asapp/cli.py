@@ -297,7 +297,7 @@ def key_status() -> None:
     click.echo(f"Keys here, newest first: {', '.join(known)}")
     for column, used in key_rotation.count_by_key().items():
         for key, count in sorted(used.items()):
-            remark = "newest" if key == known[0] else "older" if key in known else "NOT HERE"
+            remark = "newest" if key == vault().newest_key_id else "older" if key in known else "NOT HERE"
             click.echo(f"{column}: {count:,} under {key} ({remark})")
 
 

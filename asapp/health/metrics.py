@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from asapp.core.version import VERSION
+from asapp.core.version import COMMIT, VERSION
 from asapp.health import request_figures
 from asapp.health.figures import Figures, SenderFigures
 from asapp.health.heartbeats import SCHEDULER, WORKER
@@ -42,7 +42,7 @@ class Once:
 
     def collect(self) -> Iterator[Metric]:
         snapshot = self.snapshot
-        build = {"version": VERSION, "python": platform.python_version()}
+        build = {"version": VERSION, "commit": COMMIT, "python": platform.python_version()}
         yield InfoMetricFamily("asapp_build", "The release that answered this scrape", build)
         yield gauge("database_up", "1 if the database answered this scrape", snapshot.figures is not None)
         yield gauge("redis_up", "1 if Redis answered this scrape", snapshot.jobs is not None)

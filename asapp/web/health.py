@@ -21,7 +21,7 @@ from asapp.accounts import key_rotation
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.core.vault import Vault
-from asapp.core.version import VERSION
+from asapp.core.version import RELEASE
 from asapp.health import figures, metrics, readiness
 from asapp.health.metrics import Snapshot
 from asapp.health.readiness import NoAnswer
@@ -73,7 +73,7 @@ def index() -> ResponseReturnValue:
         figures=figures.read_activity(db.session(), now),
         ended=figures.count_ended(db.session(), now - figures.DAY),
         jobs=queues().depths(),
-        version=VERSION,
+        release=RELEASE,
         takes_all_for_one=config().takes_all_for_one,
         without_key=key_rotation.count_without_key(db.session(), vault()),
     )

@@ -24,7 +24,7 @@ from asapp.core.clock import utcnow
 from asapp.core.database import writing
 from asapp.core.extensions import db
 from asapp.core.vault import Vault
-from asapp.core.version import VERSION
+from asapp.core.version import COMMIT, RELEASE, VERSION
 from asapp.health import readiness, watch
 from asapp.health.heartbeats import FORGOTTEN_AFTER, SCHEDULER, TICK, WORKER, Heart, beat, list_seen
 from asapp.health.readiness import NoAnswer, within
@@ -412,7 +412,7 @@ def test_metrics_of_the_processes(client: FlaskClient, app: Flask) -> None:
 
 
 def test_metrics_of_the_build(client: FlaskClient) -> None:
-    assert metrics_of(client)["asapp_build_info", platform.python_version(), VERSION] == 1
+    assert metrics_of(client)["asapp_build_info", COMMIT, platform.python_version(), VERSION] == 1
 
 
 def test_metrics_of_requests_name_the_view_and_no_address(client: FlaskClient) -> None:
@@ -563,7 +563,7 @@ def test_the_page_says_when_nothing_is_dispatched(app: Flask, database_url: str)
     assert "Scheduled syncs stand still." in page
     assert "There was no dispatch yet." in page
     assert page.count('<span class="pill bad">None seen</span>') == 2  # scheduler and worker
-    assert f"Release {VERSION}." in page
+    assert f"Release {RELEASE}." in page
     board = client.get("/admin/board").text
     assert "Scheduled syncs stand still." in board
     assert board.count('<dd class="bad">0</dd>') == 2
