@@ -120,7 +120,8 @@ class Ask(Protocol):
 
 
 class Here(NamedTuple):
-    """A contact that is stored here. is_held: its departure waits for Approve or Discard.
+    """A contact that is stored here. is_held: its departure waits for Approve or Discard. kept_as: the reason for which it has
+    left in Salesforce, if the advisor decided to keep it; new_owner: who has it there.
 
     waits_for_review, is_only_out_of_sight, is_not_read: why its opt-out is not known (queries.ContactLine). is_consent_hidden:
     it counts as opted out only because its consent record can't be seen.
@@ -138,6 +139,8 @@ class Here(NamedTuple):
     account_id: str | None = None  # of a person account
     is_consent_hidden: bool = False
     is_firm_disabled: bool = False
+    kept_as: str | None = None
+    new_owner: str = ""
 
     @property
     def answer(self) -> Answer:
@@ -172,6 +175,10 @@ class Verdict:
     was_asked: bool = False  # did Salesforce answer just now?
     error: SalesforceError | None = None
     account_id: str | None = None  # of a person account: its page shows the person
+
+    @property
+    def kept_as(self) -> str | None:
+        return self.contact.kept_as if self.contact else None
 
     @property
     def page_id(self) -> str | None:
@@ -351,10 +358,10 @@ def decide_from_here(known: KnownHere) -> Verdict | None:
         ):  # this record departed, another one with the address is known
             return Verdict(OF_OUTCOME[LedgerOutcome(known.outcome)])
         answer = contact.answer
-        if contact.is_held and answer == Answer.HERE:
-            answer = Answer.HELD
+        if answer == Answer.HERE:
+            answer = Answer.HELD if contact.is_held else Answer.KEPT if contact.kept_as else answer
         verdict = Verdict(answer, contact, contact.salesforce_id, merged_into=contact.merged_into)
-        return replace(verdict, account_id=contact.account_id)
+        return replace(verdict, account_id=contact.account_id, owner_name=contact.new_owner)
     if known.outcome in OF_OUTCOME:
         return Verdict(OF_OUTCOME[LedgerOutcome(known.outcome)])
     return None
@@ -454,12 +461,14 @@ def find_local_records(user_id: int, question: Question, hashed: bytes | None) -
             is_not_read().label("is_not_read"),
             is_firm_disabled().label("is_firm_disabled"),
             Departure.state.label("departure"),
+            Departure.reason.label("left_as"),
+            Departure.owner_name.label("new_owner"),
         )
         .outerjoin(
             Departure,
             (Departure.connection_id == Contact.connection_id)
             & (Departure.salesforce_id == Contact.salesforce_id)
-            & (Departure.state == DepartureState.HELD),
+            & Departure.state.in_((DepartureState.HELD, DepartureState.DISCARDED)),
         )
         .where(contacts_of(user_id), is_it)
         .limit(100)
@@ -515,13 +524,15 @@ def _here(row: Any) -> Here:
         contact.salesforce_id,
         row.reason,
         contact.merged_into,
-        row.departure is not None,
+        row.departure == DepartureState.HELD,
         bool(row.waits_for_review),
         bool(row.is_only_out_of_sight),
         bool(row.is_not_read),
         contact.account_id,
         contact.consent_hidden,
         bool(row.is_firm_disabled),
+        row.left_as if row.departure == DepartureState.DISCARDED else None,
+        row.new_owner or "",
     )
 
 

@@ -37,6 +37,7 @@ class Answer(StrEnum):
     DELETED = "deleted"
     REMOVED_HERE = "removed_here"
     HELD = "held"
+    KEPT = "kept"
     NOT_VISIBLE = "not_visible"
     ON_ITS_WAY = "on_its_way"
     DISCONNECTED = "disconnected"
@@ -298,6 +299,14 @@ VERDICTS: Mapping[Answer, VerdictWords] = {
         "Decide under Integrations: switch it off, or keep it.",
         where=Where.INTEGRATIONS,
     ),
+    Answer.KEPT: VerdictWords(
+        "Kept",
+        "good",
+        "{who} is here by your decision",
+        "{left}. You decided to keep this contact, so it is active here and on its lists.",
+        "Settle who this contact belongs to. You can change your decision under Integrations.",
+        where=Where.INTEGRATIONS,
+    ),
     Answer.NOT_VISIBLE: VerdictWords(
         "Not visible",
         "",
@@ -414,11 +423,15 @@ USUAL_ANSWERS = (
 )
 
 
-def verdict_words(answer: Answer, who: str, owner_name: str = "") -> VerdictWords:
-    """Return the text of a verdict with its names filled in. who: how to refer to the person asked about."""
+def verdict_words(answer: Answer, who: str, owner_name: str = "", left: str = "") -> VerdictWords:
+    """Return the text of a verdict with its names filled in.
+
+    who: how to refer to the person asked about. left: how a contact that was kept has left in Salesforce.
+    """
     words = VERDICTS[answer]
     headline = words.headline.format(who=who, owner=owner_name or "someone else")
-    return words._replace(headline=headline[0].upper() + headline[1:])
+    meaning = words.meaning.format(left=left) if answer == Answer.KEPT else words.meaning
+    return words._replace(headline=headline[0].upper() + headline[1:], meaning=meaning)
 
 
 class NoAnswerWords(NamedTuple):

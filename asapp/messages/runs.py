@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
@@ -37,6 +38,7 @@ ALSO: Mapping[str, str] = {
     Also.OPTED_IN: "opted in again while held or kept",
     Also.MEMBERSHIPS_MOVED: "list memberships handed over by merges and conversions",
     Also.CONVERTED: "leads converted, handed to their contacts",
+    Also.LEFT_INACTIVE: "inactive already when they left",
 }
 OFF_REASONS: Mapping[str, str] = {
     Reason.BOUNCED: "bounced in Salesforce",
@@ -58,6 +60,7 @@ BACK_REASONS: Mapping[str, str] = {
     Also.UNSUPPRESSED: "Has another address now",
     Also.OPTED_IN: "Opted in again in Salesforce",
 }
+BACK_PARTS = {reason: words[0].lower() + words[1:] for reason, words in BACK_REASONS.items()}
 TRIGGERS: Mapping[str, str] = {
     RunTrigger.MANUAL: "You",
     RunTrigger.SCHEDULED: "Schedule",
@@ -70,6 +73,8 @@ STOPPED: Mapping[str, str] = {
     "sync, once it is on again, reads the rest.",
     StopReason.ADVISOR_INACTIVE: "Your account here was switched off while it was going on. What had been read stays.",
 }
+
+OTHER_REASONS = "for other reasons, or no longer here"
 
 Figure = tuple[str, int]
 
@@ -102,9 +107,9 @@ class SumLine(NamedTuple):
 def account_of(run: SyncRun, reasons: Mapping[str, Mapping[str, int]] | None = None) -> list[SumLine]:
     """Return what became of every row read, so that the lines add up to run.read, and beside it what was found otherwise.
 
-    reasons: rows by kind and reason, from the receipt; without them the parts of what was read are left out.
+    reasons: rows by kind and reason (receipts.find_reasons); where contacts are gone for good, so are theirs.
     """
-    off = (reasons or {}).get("deactivated") or {}
+    read = reasons or {}
     skipped = [SumLine(SKIPPED.get(why, why), count) for why, count in run.skipped.items() if count]
     always = [
         SumLine("Added", run.created),
@@ -113,28 +118,34 @@ def account_of(run: SyncRun, reasons: Mapping[str, Mapping[str, int]] | None = N
     ]
     rest = [
         SumLine("Adopted, you had added them by hand", run.adopted),
-        SumLine("Active again", run.reactivated, _found(run, SWITCHED_ON), _parts(run, {}, SWITCHED_ON)),
-        SumLine("Made inactive", run.deactivated, _found(run, SWITCHED_OFF), _parts(run, off, SWITCHED_OFF)),
+        _with_parts("Active again", run.reactivated, run, read.get("reactivated", {}), SWITCHED_ON, BACK_PARTS),
+        _with_parts("Made inactive", run.deactivated, run, read.get("deactivated", {}), SWITCHED_OFF, OFF_REASONS),
+        SumLine("Inactive already when they left you", 0, run.also.get(Also.LEFT_INACTIVE, 0)),
         SumLine("Left out", run.skipped_total, parts=skipped),
         SumLine("Not decided when it ended", run.nominated),
     ]
     return always + [line for line in rest if line.total]
 
 
-def _found(run: SyncRun, reasons: Collection[str]) -> int:
-    return sum(count for reason, count in run.also.items() if reason in reasons)
+def _with_parts(
+    label: str, number_read: int, run: SyncRun, read: Mapping[str, int], also: Collection[str], words: Mapping[str, str]
+) -> SumLine:
+    """Return a line with its parts, which add up to it, by what they are called, the largest first.
 
-
-def _parts(run: SyncRun, read: Mapping[str, int], reasons: Collection[str]) -> list[SumLine]:
-    """Return the parts of a line, by what they are called: one line for what was read and found."""
-    by_label: dict[str, tuple[int, int]] = {}
+    read: rows by reason. also: which of run.also belong to the line.
+    """
+    rows: Counter[str] = Counter()
+    found: Counter[str] = Counter()
     for reason, count in read.items():
-        by_label[OFF_REASONS.get(reason, reason)] = (count, 0)
+        rows[words.get(reason) or ALSO.get(reason) or OTHER_REASONS] += count
     for reason, count in run.also.items():
-        if reason in reasons and count:
-            label = ALSO.get(reason, reason)
-            by_label[label] = (by_label.get(label, (0, 0))[0], count)
-    return [SumLine(label, *counts) for label, counts in by_label.items()]
+        if reason in also:
+            found[ALSO[reason]] += count
+    if rows or found:
+        rows[OTHER_REASONS] += number_read - rows.total()
+    parts = [SumLine(each, rows[each], found[each]) for each in {*rows, *found} if rows[each] or found[each]]
+    parts.sort(key=lambda part: (part.label == OTHER_REASONS, -part.total, part.label))
+    return SumLine(label, number_read, found.total(), parts)
 
 
 def memberships_moved(run: SyncRun) -> int:
@@ -220,6 +231,14 @@ def text_about_leaving(parts: Sequence[str], number: int, name: str) -> str:
         f"Hello, of my contacts in Salesforce {formats.number(number)} left me: {', '.join(parts)}. Was that intended? "
         f"Until I know, AdvisorStream keeps them as they were. Thank you, {name}"
     )
+
+
+def decided_words(action: str, number: int, name: str) -> str:
+    """Return what a person decided about a held sync: `Jonas Lindqvist kept 435 contacts`."""
+    contacts = formats.counted(number, "contact")
+    if action == Action.APPROVED:
+        return f"{name} approved switching off {contacts}"
+    return f"{name} kept {contacts}" if action == Action.DISCARDED else f"{name} took the decision back"
 
 
 def explain_not_waiting(action: str | None, number: int, when: str, waiting: int) -> str:

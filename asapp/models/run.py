@@ -83,6 +83,7 @@ class Also(StrEnum):
     OPTED_IN = "opted_in"
     MEMBERSHIPS_MOVED = "memberships_moved"
     CONVERTED = "converted"  # an open Lead, handed to the contact that it became
+    LEFT_INACTIVE = "left_inactive"  # a contact that was inactive already when it left
 
 
 SWITCHED_OFF = frozenset(

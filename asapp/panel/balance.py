@@ -17,6 +17,7 @@ from asapp.core.extensions import db
 from asapp.models import Connection, Contact, Departure, DepartureState, Lead, LedgerEntry, LedgerOutcome, Reason
 from asapp.models.contact import is_of_kind
 from asapp.salesforce.records import RecordKind
+from asapp.sync.departures import makes_inactive
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Balance:
     signed_up: int  # Leads of people from the sign-up page, who are among the contacts by that
     paused: int  # inactive by the connection's state: disconnected, or opt-outs unknown
     leaving: int  # still in the ledger, but no longer counted by Salesforce: held for the advisor, or kept
+    leaving_inactive: int  # of these: inactive here already, so that there is nothing to decide about them
 
     @property
     def rest(self) -> int:
@@ -50,6 +52,7 @@ def balance(connection: Connection, kind: RecordKind = RecordKind.CONTACT) -> Ba
     count = connection.salesforce_count if kind == RecordKind.CONTACT else connection.open_leads_count
     if count is None:
         return None
+    leaving, leaving_active = count_leaving(connection.id, kind)
     opted_out, no_email = count_not_synced(connection.id, kind)
     by_reason = count_by_reason(connection, kind)
     return Balance(
@@ -63,7 +66,8 @@ def balance(connection: Connection, kind: RecordKind = RecordKind.CONTACT) -> Ba
         removed_here=by_reason.get(Reason.HIDDEN_HERE, 0),
         signed_up=count_signed_up(connection.id) if kind == RecordKind.LEAD else 0,
         paused=by_reason.get(Reason.DISCONNECTED, 0) + by_reason.get(Reason.OPT_OUT_UNKNOWN, 0),
-        leaving=count_leaving(connection.id, kind),
+        leaving=leaving,
+        leaving_inactive=leaving - leaving_active,
     )
 
 
@@ -127,21 +131,20 @@ def count_signed_up(connection_id: int) -> int:
     return db.session.scalar(entries) or 0
 
 
-def count_leaving(connection_id: int, kind: RecordKind) -> int:
-    return (
-        db.session.scalar(
-            select(func.count())
-            .select_from(Departure)
-            .join(
-                LedgerEntry,
-                (LedgerEntry.connection_id == Departure.connection_id)
-                & (LedgerEntry.salesforce_id == Departure.salesforce_id),
-            )
-            .where(
-                Departure.connection_id == connection_id,
-                is_of_kind(kind, Departure.salesforce_id),
-                Departure.state != DepartureState.FOUND,
-            )
+def count_leaving(connection_id: int, kind: RecordKind) -> tuple[int, int]:
+    """Return (records whose departure is held or kept, those of them that are active here)."""
+    row = db.session.execute(
+        select(func.count(), func.count(case((makes_inactive(), 1))))
+        .select_from(Departure)
+        .join(
+            LedgerEntry,
+            (LedgerEntry.connection_id == Departure.connection_id)
+            & (LedgerEntry.salesforce_id == Departure.salesforce_id),
         )
-        or 0
-    )
+        .where(
+            Departure.connection_id == connection_id,
+            is_of_kind(kind, Departure.salesforce_id),
+            Departure.state != DepartureState.FOUND,
+        )
+    ).one()
+    return row[0], row[1]

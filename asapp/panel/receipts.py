@@ -13,9 +13,12 @@ from asapp.core.csv_files import csv_header, csv_rows
 from asapp.core.extensions import db
 from asapp.models import Connection, Contact, RunChange, SyncRun, User
 from asapp.models.run import NEW_OWNER, SWITCHED_ON
+from asapp.sync.decisions import Decided, find_decisions
 
 SHOWN = 50  # of each part, on the page; the CSV has all
-STATE_KINDS = ("deactivated", "reactivated", "also")
+READ_STATE_KINDS = ("deactivated", "reactivated")
+STATE_KINDS = (*READ_STATE_KINDS, "also")
+ALL_KINDS = (*STATE_KINDS, "updated", "adopted")
 FIELD_NAMES = {"first_name": "First name", "last_name": "Last name", "email": "Email"}
 COLUMNS = ("salesforce_id", "name", "email", "what", "reason", "field", "old", "new")
 ROWS_A_PIECE = 1000
@@ -47,6 +50,7 @@ class Receipt(NamedTuple):
     updated_total: int
     added: list[ChangeLine]
     added_total: int
+    decisions: list[Decided]  # about what it held
 
 
 def find_run(user: User, run_id: int) -> SyncRun | None:
@@ -56,7 +60,7 @@ def find_run(user: User, run_id: int) -> SyncRun | None:
 
 
 def make_receipt(run: SyncRun, limit: int = SHOWN) -> Receipt:
-    reasons = _reasons(run.id)
+    reasons = find_reasons(run.id)
     switched_total = sum(sum(reasons.get(kind, {}).values()) for kind in STATE_KINDS)
     updated_total = sum(sum(reasons.get(kind, {}).values()) for kind in ("updated", "adopted"))
     return Receipt(
@@ -69,6 +73,7 @@ def make_receipt(run: SyncRun, limit: int = SHOWN) -> Receipt:
         updated_total=updated_total,
         added=_added(run.id, limit),
         added_total=run.created,
+        decisions=find_decisions(run) if run.is_held else [],
     )
 
 
@@ -87,10 +92,11 @@ def iter_csv(run_id: int) -> Iterator[str]:
         yield csv_rows((row.salesforce_id, _name(row), row.email, "added", "", "", "", "") for row in made)
 
 
-def _reasons(run_id: int) -> dict[str, dict[str, int]]:
+def find_reasons(run_id: int, kinds: Sequence[str] = ALL_KINDS) -> dict[str, dict[str, int]]:
+    """Return {kind: {reason: number of contacts}} of what a run changed."""
     rows = db.session.execute(
         select(RunChange.kind, RunChange.reason, func.count())
-        .where(RunChange.run_id == run_id)
+        .where(RunChange.run_id == run_id, RunChange.kind.in_(kinds))
         .group_by(RunChange.kind, RunChange.reason)
     )
     found: dict[str, Counter[str]] = {}

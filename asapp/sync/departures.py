@@ -256,7 +256,7 @@ def waiting_for_decision() -> Select[int]:
 
     The panel, the banner, the menu, the firm board and the alert all use this query.
     """
-    return select(Departure.connection_id).where(IS_HELD, _has_active_contact())
+    return select(Departure.connection_id).where(IS_HELD, makes_inactive())
 
 
 def count_held(connection_id: int) -> int:
@@ -279,11 +279,11 @@ def count_deactivations(connection_id: int, state: DepartureState) -> int:
 def deactivations(connection_id: int, state: DepartureState) -> Select[int]:
     """Select what count_deactivations() returns, for a part of another query."""
     return select(func.count(Departure.salesforce_id)).where(
-        Departure.connection_id == connection_id, Departure.state == state, _has_active_contact()
+        Departure.connection_id == connection_id, Departure.state == state, makes_inactive()
     )
 
 
-def _has_active_contact() -> ColumnElement[bool]:
+def makes_inactive() -> ColumnElement[bool]:
     """Over Departure: would it make a contact inactive? Departures are few: with a join SQLite would begin with the contacts."""
     is_about = (Contact.connection_id == Departure.connection_id) & (Contact.salesforce_id == Departure.salesforce_id)
     return select(Contact.id).where(is_about, is_person_on()).correlate(Departure).exists()

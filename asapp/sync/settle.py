@@ -280,10 +280,11 @@ def apply_batch(context: RunContext, batch: Sequence[Departure]) -> None:
             )
             if not contact.is_without_email:
                 kind = RowClass.DEACTIVATED if contact.is_active else RowClass.UPDATED
-                told = kind if was_read else ALSO
+                told = ALSO if contact.is_active and not was_read else kind
                 owner = {NEW_OWNER: departure.owner_name} if departure.owner_name else None
                 changes.append(change_row(context, contact.contact_id, told, departure.reason, new=owner))
-                also[departure.reason] += 0 if was_read else 1
+                if not was_read:
+                    also[departure.reason if contact.is_active else Also.LEFT_INACTIVE] += 1
         classes[kind] += 1 if was_read else 0
     twins = TwinChanges(context, {hashed for _, hashed, _ in ledger.values() if hashed})
     store.update_contacts(updates)

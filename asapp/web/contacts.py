@@ -50,6 +50,7 @@ from asapp.messages.contacts import (
     Answer,
     verdict_words,
 )
+from asapp.messages.runs import why_off
 from asapp.messages.salesforce_lists import TROUBLES
 from asapp.messages.write_back import TELLINGS
 from asapp.models import Action, Connection, ContactList, Reason, SalesforceList
@@ -519,7 +520,7 @@ def _answer_question(question: why.Question, connection: Connection | None) -> d
     who = (verdict.contact.name if verdict.contact else "") or question.email or verdict.name or "this record"
     return {
         "verdict": verdict,
-        "words": verdict_words(verdict.answer, who, verdict.owner_name),
+        "words": verdict_words(verdict.answer, who, verdict.owner_name, why_off(verdict.kept_as, verdict.owner_name)),
         "trouble": NO_ANSWERS[verdict.error.again] if verdict.error else None,
         "survivor": why.find_survivor(current_user.id, verdict.merged_into),
         "record_link": _link_to(connection.instance_url if connection else None, verdict.page_id),

@@ -31,7 +31,7 @@ from asapp.messages.leads import explain_trouble
 from asapp.messages.runs import explain_not_waiting, kept_as
 from asapp.messages.states import AdvisorState
 from asapp.models import Action, Connection, DepartureState, RunTrigger
-from asapp.panel import balance, held
+from asapp.panel import balance, held, receipts
 from asapp.panel import preview as ahead
 from asapp.panel.load import find_progress, load_panel
 from asapp.panel.panel import Panel
@@ -224,6 +224,8 @@ def shown(panel: Panel, part: str | None = None) -> dict[str, Any]:
             names["lead_balance"] = balance.balance(connection, RecordKind.LEAD)
         names["leads_trouble"] = explain_trouble(connection)
     told = panel.run.id if panel.run is not None and panel.tells_of_run else None
+    if panel.run is not None and (panel.run.deactivated or panel.run.reactivated):
+        names["reasons"] = receipts.find_reasons(panel.run.id, receipts.READ_STATE_KINDS)
     names["recent"] = runs.history(connections.ids_of(person()), before_id=told, limit=RECENT_RUNS)
     if panel.is_connected and panel.run is None:
         names["is_odd_one_out"] = connections.is_odd_one_out(connection)

@@ -10,6 +10,7 @@ from asapp.connections import connections
 from asapp.core.forms import whole_number
 from asapp.messages.runs import (
     account_of,
+    decided_words,
     every,
     figures,
     group_words,
@@ -39,6 +40,7 @@ EVERYTHING = 5000  # on one page, if all are asked for; the CSV has no limit
 for _words in (
     figures,
     account_of,
+    decided_words,
     count_off,
     started_by,
     why_off,

@@ -11,8 +11,10 @@ from asapp.contacts.removal import remove_contacts
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import Contact, Departure, DepartureState
+from asapp.models.run import count_off
 from asapp.panel.balance import balance
 from asapp.panel.held import find_decision
+from asapp.panel.receipts import make_receipt
 from asapp.sync import departures
 from orgsim import Running
 from tests.factories import make_contact
@@ -111,6 +113,29 @@ def test_a_later_sync_that_finds_the_same_contacts_leaves_the_decision_as_it_was
     with pytest.raises(departures.NotWaiting):
         departures.approve(office.connection, lambda ids: True, proposal=shown)
     assert set(states(office).values()) == {"held"}
+
+
+def test_one_who_was_inactive_before_is_not_made_inactive_by_the_approval(office: Office) -> None:
+    ids = office.fill(40)
+    office.sync()
+    office.org.clock.advance(3600)
+    office.org.opt_out(ids[12])
+    office.sync()
+    office.org.clock.advance(3600)
+    for salesforce_id in ids[:13]:
+        office.org.give(salesforce_id, office.colleague)
+    run = office.sync()
+    assert (run.is_held, run.held) == (True, 12)
+    office.discard()
+    figures = balance(office.connection)
+    assert figures is not None
+    assert (figures.leaving, figures.leaving_inactive, figures.rest) == (13, 1, 0)
+    departures.reconsider(office.connection)
+    run = office.approve()
+    assert (count_off(run), run.also) == (12, {"reassigned": 12, "left_inactive": 1})
+    receipt = make_receipt(run)
+    assert (receipt.switched_total, receipt.updated_total) == (12, 1)
+    assert reasons_of(office, ids[:13]) == {"reassigned"}
 
 
 # The threshold of a first run

@@ -329,5 +329,5 @@ def test_each_kind_of_failing_question_has_words_of_its_own() -> None:
 def test_a_remedy_that_is_on_another_page_says_so_as_data() -> None:
     said = [*VERDICTS.values(), *NO_ANSWERS.values()]
     assert [each for each in said if each.is_at_integrations is not ("Integrations" in each.remedy)] == []
-    assert sum(each.is_at_integrations for each in said) == 8
+    assert sum(each.is_at_integrations for each in said) == 9
     assert [each.headline for each in VERDICTS.values() if each.is_at_leads] == ["{who} waits for you on Leads"]

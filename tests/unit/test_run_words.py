@@ -14,6 +14,7 @@ from asapp.messages.runs import (
     SKIPPED,
     STOPPED,
     TRIGGERS,
+    SumLine,
     account_of,
     memberships_moved,
     why_back,
@@ -94,7 +95,7 @@ def test_every_reason_of_being_switched_off_or_on_has_its_words_and_no_other_wor
 
 def test_everything_that_is_changed_without_a_row_has_its_words() -> None:
     assert set(ALSO) == set(Also)
-    assert set(Also) == SWITCHED_OFF | SWITCHED_ON | {Also.MEMBERSHIPS_MOVED, Also.CONVERTED}
+    assert set(Also) == SWITCHED_OFF | SWITCHED_ON | {Also.MEMBERSHIPS_MOVED, Also.CONVERTED, Also.LEFT_INACTIVE}
     assert set(REASONS) >= SWITCHED_OFF - {Also.SUPPRESSED}
     assert all(why_off(reason) for reason in SWITCHED_OFF)
 
@@ -110,19 +111,37 @@ def test_an_account_adds_up_down_and_across() -> None:
         nominated=0,
         read=56,
         skipped={"opted_out": 2, "no_email": 1},
-        also={"reassigned": 1, "deleted": 1, "memberships_moved": 7},
+        also={"reassigned": 1, "deleted": 1, "memberships_moved": 7, "twin_back": 2, "left_inactive": 1},
     )
-    lines = account_of(run, {"deactivated": {"opted_out": 2, "deleted": 1}})
+    reasons = {"deactivated": {"opted_out": 2, "deleted": 1}, "reactivated": {"reassigned": 1}, "updated": {"": 21}}
+    lines = account_of(run, reasons)
     assert sum(line.read for line in lines) == run.read
+    for line in lines:
+        assert not line.parts or sum(part.total for part in line.parts) == line.total, line.label
+    back = next(line for line in lines if line.label == "Active again")
+    assert [tuple(part[:3]) for part in back.parts] == [
+        ("the same address no longer opted out", 0, 2),
+        ("yours again in Salesforce", 1, 0),
+    ]
+    assert SumLine("Inactive already when they left you", 0, 1) in lines
     off = next(line for line in lines if line.label == "Made inactive")
     assert (off.read, off.found, off.total) == (3, 2, count_off(run))
     assert [tuple(part[:3]) for part in off.parts] == [
-        ("opted out of email", 2, 0),
         ("deleted in Salesforce", 1, 1),
+        ("opted out of email", 2, 0),
         ("belonging to someone else now", 0, 1),
     ]
-    assert sum(part.total for part in off.parts) == off.total
     assert memberships_moved(run) == 7
+
+
+def test_what_has_no_reason_any_more_is_a_part_too() -> None:
+    run = SyncRun(read=3, deactivated=3, created=0, updated=0, unchanged=0, adopted=0, reactivated=0, nominated=0)
+    run.skipped, run.also = {}, {"gone": 2}
+    (off,) = (line for line in account_of(run, {"deactivated": {"unheard_of": 1}}) if line.label == "Made inactive")
+    assert [tuple(part[:3]) for part in off.parts] == [
+        ("no longer visible in Salesforce", 0, 2),
+        ("for other reasons, or no longer here", 3, 0),
+    ]
 
 
 def test_every_departure_is_among_what_may_be_changed_without_a_row() -> None:

@@ -787,6 +787,20 @@ def test_why_of_a_held_contact(client: FlaskClient, connection: Connection) -> N
     assert "Open Integrations" in answer
 
 
+def test_why_of_a_contact_that_the_advisor_kept(client: FlaskClient, connection: Connection) -> None:
+    contact = departing(connection, DepartureState.DISCARDED, first_name="Priya", last_name="Patel")
+    answer = ask(client, str(contact.salesforce_id))
+    kept = "You decided to keep this contact, so it is active here and on its lists."
+    assert answer.startswith(f"Kept Priya Patel is here by your decision Deleted in Salesforce. {kept}")
+    departure = db.session.query(Departure).one()
+    departure.reason, departure.owner_id, departure.owner_name = "reassigned", "005AMARA", "Amara Okafor"
+    db.session.commit()
+    assert f"Belongs to Amara Okafor in Salesforce now. {kept}" in ask(client, str(contact.salesforce_id))
+    contact.opted_out = True
+    db.session.commit()
+    assert ask(client, str(contact.salesforce_id)).startswith("Opted out")
+
+
 @pytest.mark.parametrize(
     ("back", "there"),
     [

@@ -229,6 +229,7 @@ def test_a_finished_sync_says_what_it_did_and_the_counts_add_up(client: FlaskCli
     figures = [int(n) for n in re.findall(r"<tr><th[^>]*>[^<]*</th><td>(\d+)</td>", table)]
     assert sum(figures) == 57
     assert "belonging to someone else now" in page
+    assert "Found by checking" in page
     assert "In 40 minutes" in page
     assert "then every 15 minutes" in page
 
@@ -629,6 +630,59 @@ def test_the_sync_that_the_panel_tells_of_is_not_among_the_earlier_ones(
     connection.partner.paused_until = utcnow() + timedelta(hours=1)
     db.session.commit()
     assert receipt.format(last.id) in client.get(PANEL).text, "the headline is about something else"
+
+
+def test_the_panel_and_the_receipt_say_why_each_contact_became_inactive(
+    client: FlaskClient, connection: Connection
+) -> None:
+    run = finished(connection)
+    for reason in ("opted_out", "opted_out", "deleted", "merged"):
+        save(RunChange(run_id=run.id, contact_id=make_contact(connection).id, kind="deactivated", reason=reason))
+    for page in (client.get(PANEL).text, client.get(f"/settings/integrations/runs/{run.id}").text):
+        table = words_of(page[page.index('<table class="sum">') : page.index("</table>")])
+        parts = "opted out of email 2 2 belonging to someone else now 0 1 1 deleted in Salesforce 1 1"
+        assert f"Made inactive 4 1 5 {parts} merged into another record 1 1" in table
+
+
+def test_the_receipt_of_a_held_sync_says_what_was_decided_when_and_by_whom(
+    client: FlaskClient, connection: Connection
+) -> None:
+    run = hold(connection)
+    run.held = 12
+    db.session.commit()
+
+    def told(number: int = run.id) -> str:
+        page = words_of(client.get(f"/settings/integrations/runs/{number}").text)
+        return page[page.index("Held 12") : page.index("Read Nothing yet")]
+
+    assert told().endswith("Decided Not yet. Decide ")
+    client.post(f"{PART}/discard")
+    client.post(f"{PART}/reconsider")
+    client.post(f"{PART}/approve")
+    approval = db.session.query(SyncRun).filter_by(trigger="approval").one()
+    name = connection.user.name
+    said_of_each = re.findall(r"(Decided|Then) [^:]+:\d\d UTC : (.*?) (?=Then|$)", told())
+    assert said_of_each == [
+        ("Decided", f"{name} kept 12 contacts"),
+        ("Then", f"{name} took the decision back"),
+        ("Then", f"{name} approved switching off 12 contacts, see receipt {approval.id}"),
+    ]
+    approval.status, approval.finished_at = "complete", utcnow()
+    db.session.commit()
+    later = hold(connection)
+    later.held = 12
+    db.session.commit()
+    client.post(f"{PART}/discard")
+    assert told().count("kept 12 contacts") == 1, "the decision about a later set is told there"
+    assert told(later.id).count("contacts") == 2
+
+
+def test_a_sync_that_left_nothing_to_decide_has_no_decision(client: FlaskClient, connection: Connection) -> None:
+    run = finished(connection, "held", held=12)
+    finished(connection)
+    hold(connection)
+    client.post(f"{PART}/discard")
+    assert "Decided" not in client.get(f"/settings/integrations/runs/{run.id}").text
 
 
 def test_the_receipt_of_a_held_sync_says_how_many_it_held(client: FlaskClient, connection: Connection) -> None:
