@@ -148,7 +148,8 @@ def show_key_missing(error: CannotOpen) -> ResponseReturnValue:
     db.session.rollback()
     if problems.is_api():
         return problems.answer(problems.Refusal(problems.Problem.UNAVAILABLE))
-    return _answer(503, replace(KEY_MISSING, number=request_id()))
+    trouble = _broken(503) if is_for_strangers() else replace(KEY_MISSING, number=request_id())
+    return _answer(503, trouble)
 
 
 def show(error: HTTPException) -> ResponseReturnValue:

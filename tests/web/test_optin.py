@@ -35,6 +35,7 @@ from asapp.models import (
 from asapp.web import confirmation, optin
 from tests.conftest import make_config
 from tests.factories import log_in, make_advisor, save
+from tests.pages import CheckingClient
 
 MEI = {
     "first_name": "Mei-Ling",
@@ -287,6 +288,21 @@ def test_an_error_page_tells_strangers_nothing_about_syncs() -> None:
     assert "Something broke on our side" in page
     for of_advisors in ("a sync", "mailto:", 'href="/"'):
         assert of_advisors not in page
+
+
+def test_where_a_key_is_missing_strangers_are_told_to_ask_the_person_whose_page_it_is(
+    client: FlaskClient, address: str, database_url: str
+) -> None:
+    assert send(client, address).status_code == 303  # the firm's key of addresses is made
+    other = create_app(make_config(database_url, encryption_keys=(bytes(range(7, 39)),)))
+    other.test_client_class = CheckingClient
+    token = open_form(client, address)
+    data = {**MEI, "email": "mira@fjord.example", "csrf_token": token}
+    answer = other.test_client().post(address, data=data, forged=True, broken=True)
+    assert answer.status_code == 503
+    assert "tell the person whose page this is" in answer.text
+    assert "encrypted" not in answer.text
+    assert count(Lead) == 1
 
 
 def test_many_forms_for_a_page_that_is_not_there_are_no_bug_of_ours(client: FlaskClient) -> None:
