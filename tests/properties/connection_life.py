@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
@@ -269,7 +269,8 @@ class Life:
             departures.approve(connection, lambda ids: True)
 
     def _discard(self, act: Act) -> None:
-        departures.discard(db.session.get_one(Connection, self.connection_id))
+        with suppress(departures.NotWaiting):
+            departures.discard(db.session.get_one(Connection, self.connection_id))
 
     def _expect_sweep(self, act: Act) -> None:
         """Let a day pass on our clock."""
