@@ -27,13 +27,16 @@ class AskNames(Protocol):
 
 
 class Match(NamedTuple):
-    """contact_id: of the contact here. salesforce_id: None if it has none. owner_name: empty if it is the advisor's own."""
+    """contact_id: of the contact here. salesforce_id: None if it has none. owner_name: empty if it is the advisor's own.
+
+    email: of a contact here."""
 
     name: str
     contact_id: int | None
     salesforce_id: str | None
     owner_name: str = ""
     is_deleted: bool = False
+    email: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,6 @@ def _find_here(user_id: int, words: Sequence[str]) -> list[Match]:
     contacts = db.session.scalars(
         select(Contact).where(contacts_of(user_id), *having).order_by(Contact.search_key, Contact.id).limit(SHOWN + 1)
     ).all()
-    found = [Match(each.name or each.email, each.id, each.salesforce_id) for each in contacts]
+    found = [Match(each.name or each.email, each.id, each.salesforce_id, email=each.email) for each in contacts]
     db.session.rollback()
     return found

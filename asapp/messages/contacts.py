@@ -107,7 +107,8 @@ REASONS: Mapping[str, ReasonWords] = {
         "Belongs to someone else",
         "Belongs to someone else in Salesforce now",
         "The record has another owner in Salesforce. You only ever get the contacts that you own.",
-        "If this is your client, ask your Salesforce admin to make you the owner. It returns with the next sync.",
+        "If this is your client, ask your Salesforce admin to make you the owner. It returns with the "
+        "next sync, and is active unless the opt-out box is ticked on it.",
     ),
     Reason.GONE: ReasonWords(
         "No longer visible",

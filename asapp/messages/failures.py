@@ -215,7 +215,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
         "One Salesforce user can be connected to one AdvisorStream account. The user you logged in with already is. "
         "The new permission was revoked.",
         do_next="Log out of Salesforce, then press Connect Account and log in as yourself. Was it your own user? "
-        "Write to Customer Success.",
+        "Write to us at the address at the foot of this page.",
     ),
     (CONNECT, Code.AT_ONCE): advisor_fixes(
         "Two log-ins arrived at the same moment.",

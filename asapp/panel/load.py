@@ -131,12 +131,17 @@ def find_progress(user: User) -> Progress | None:
 
 
 def find_run_to_show(connection: Connection | None) -> SyncRun | None:
-    """Return the active run, or the latest; None if that one failed before the advisor connected again: it no longer matters."""
+    """Return the active run, or the latest; None if the advisor connected again since and that one no longer matters.
+
+    A failure is history after each log-in; any other ending is after Disconnect, which made its contacts inactive.
+    """
     if connection is None or connection.is_disconnected:
         return None
     run = runs.find_shown_run(connection)
-    if run is None or not run.is_failed or not connection.is_connected:
+    if run is None or run.is_active or not connection.is_connected:
         return run
+    if not run.is_failed:
+        return run if run.finished_at is None or run.finished_at >= connection.connected_at else None
     if run.error_code in OF_AN_OLD_PERMISSION:
         return None
     connected_at = connect.find_connected_at(connection.user_id) or connection.status_changed_at

@@ -455,12 +455,17 @@ def _form(form: ContactForm, refusal: InvalidFields | None = None, line: Contact
 @limiter.limit(LIVE_QUESTIONS, key_func=key_of_person, exempt_when=lambda: not request.args.get("person"))
 def ask_why() -> ResponseReturnValue:
     asked = request.args.get("person", "").strip()
+    is_empty = not asked and (wants_part() or "person" in request.args)
+    status = 422 if is_empty else 200
     answer = _answer(asked) if asked else {}
-    if wants_part() and asked:
-        return render_template("contacts/_verdict.html", asked=asked, **answer)
+    if wants_part():
+        return render_template("contacts/_answer.html", asked=asked, is_empty=is_empty, **answer), status
     usual = [VERDICTS[each] for each in USUAL_ANSWERS]
     overview = queries.count_contacts(current_user.id, utcnow())
-    return render_template("contacts/why.html", asked=asked, usual=usual, overview=overview, wanted=None, **answer)
+    page = render_template(
+        "contacts/why.html", asked=asked, is_empty=is_empty, usual=usual, overview=overview, wanted=None, **answer
+    )
+    return page, status
 
 
 def _answer(asked: str) -> dict[str, object]:

@@ -213,6 +213,24 @@ def test_disconnecting_asks_first_and_says_what_it_will_do(client: FlaskClient, 
     assert db.session.get(Contact, contact.id) is not None
 
 
+def test_after_disconnecting_and_reconnecting_the_old_sync_is_history(
+    client: FlaskClient, desk: ConnectingDesk
+) -> None:
+    come_back(client, visit(start(client), desk.amara))
+    connection = desk.connection()
+    connection.first_synced_at = connection.last_good_sync_at = utcnow()
+    make_run(connection, "complete", finished_at=utcnow())
+    assert said(client.get(PANEL).text).startswith("Sync complete")
+    client.post(f"{PART}/disconnect", data={"contacts": "keep"})
+
+    page = come_back(client, visit(start(client), desk.amara))
+
+    assert said(page) == "Connected The next sync reads what was missed and starts by itself."
+    assert "Earlier syncs" in page
+    make_run(desk.connection(), "complete", finished_at=utcnow())
+    assert said(client.get(PANEL).text).startswith("Sync complete")
+
+
 def test_disconnecting_can_remove_the_contacts(client: FlaskClient, desk: ConnectingDesk) -> None:
     come_back(client, visit(start(client), desk.amara))
     make_contact(desk.connection())

@@ -685,6 +685,15 @@ def test_the_page_lists_the_answers_and_keeps_the_question(client: FlaskClient, 
     assert "= &#34;x&#34;" in page.text
 
 
+@pytest.mark.parametrize("typed", [{"person": ""}, {"person": "   "}], ids=["nothing", "spaces"])
+def test_asking_for_nothing_says_what_to_type(client: FlaskClient, alice: User, typed: dict[str, str]) -> None:
+    for is_part in (True, False):
+        answer = client.get("/contacts/why", query_string=typed, part=is_part)
+        assert answer.status_code == 422
+        assert "Type a name, an email address or a link." in answer.text
+        assert answer.text.count("<main") == (0 if is_part else 1)
+
+
 def test_why_by_id_from_our_tables_without_a_call(client: FlaskClient, connection: Connection) -> None:
     """Any call would fail: requests-mock answers nothing here."""
     alice = connection.user

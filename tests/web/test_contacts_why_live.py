@@ -135,7 +135,7 @@ def test_by_name_one_verdict_or_a_choice_of_five_for_one_call(client: FlaskClien
     answer = ask(client, "tim fitz")
     assert calls_made() == calls + 1
     assert "Who is it?" in answer
-    assert "on your contacts page" in answer
+    assert "on your contacts page, tim@fjord.example" in answer.replace("<wbr>", "")
     assert f'href="/contacts/why?person={theirs}"' in answer
     assert "belongs to Jonas Lindqvist" in answer
     assert "Tim Fitzgerald belongs to Jonas Lindqvist" in ask(client, theirs)
@@ -144,6 +144,7 @@ def test_by_name_one_verdict_or_a_choice_of_five_for_one_call(client: FlaskClien
     many = ask(client, "tim fitz")
     assert many.count("<li>") == 5
     assert "There are more by that name." in many
+    assert 'href="/contacts?q=tim' in many
     assert db.session.scalar(select(func.count()).select_from(Contact)) == 1
 
 
