@@ -149,7 +149,7 @@ def _move(user_id: int, partner_id: int, keep_contacts: bool, access: OrgAccess,
     _hash_anew(user_id, key)
     earlier = suppressions.earlier_firms(moved, new.id, access.vault, left=old)
     suppressions.carry_over(user_id, suppressions.Firm(new.id, key), earlier, _addresses_by_hand(user_id))
-    sign_up_page.change_firm(user_id, old.name, new.name)
+    sign_up_page.change_firm(User.id == user_id, old.name, new.name)
     entries.record(Action.MOVED, by, moved, from_partner=old.id, to_partner=new.id)
     return ended
 

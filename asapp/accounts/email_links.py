@@ -20,6 +20,7 @@ from asapp.audit.entries import ITSELF, Actor
 from asapp.core import mail
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
+from asapp.leads import sign_up_page
 from asapp.models import Action, User
 
 VALID_FOR = timedelta(days=7)
@@ -42,7 +43,7 @@ def change_person(user: User, name: str, email: str, by: Actor = ITSELF) -> str 
     if other is not None and other.id != user.id:
         raise InvalidFields({"email": ADDRESS_IS_TAKEN})
     if entered["name"] != user.name:
-        user.name = entered["name"]
+        sign_up_page.change_name(user, entered["name"])
         entries.record(Action.NAME_CHANGED, by, user)
     db.session.commit()
     return new if new != user.email else None

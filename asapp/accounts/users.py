@@ -105,7 +105,8 @@ def save_profile(user: User, name: str, time_zone: str, digest: str = "", lead_m
     time_zone: empty is UTC. digest, lead_mails: of an advisor; empty leaves them as they are.
     """
     entered = ProfileForm.entered(name=name, time_zone=time_zone, digest=digest, lead_mails=lead_mails).checked()
-    user.name, user.time_zone = entered["name"], entered["time_zone"] or None
+    sign_up_page.change_name(user, entered["name"])
+    user.time_zone = entered["time_zone"] or None
     if user.is_advisor:
         choice = mail_choices.find(user.id)
         wanted = (entered["digest"] or choice.digest, entered["lead_mails"] or choice.lead_mails)

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import aliased
 
 from asapp.core.clock import utcnow
 from asapp.core.database import insert_ignore, writing
 from asapp.core.extensions import db
 from asapp.leads.form_fields import HEADING_MAX, PageForm
 from asapp.models import ConsentText, OptInPage, Review, User
+from asapp.models.lead import ADVISOR, replace_name
 
 SLUG_MAX = 60
 DAY = timedelta(days=1)  # of the limit; it begins with the first person
@@ -154,17 +157,47 @@ def begin_day(page: OptInPage, now: datetime) -> None:
     page.day_began_at, page.people_that_day = now, 0
 
 
-def change_firm(user_id: int, old_name: str, new_name: str) -> None:
-    """Add a version that names the new firm if the text names the old one. Joins the transaction."""
-    text = db.session.scalar(
-        select(ConsentText).where(ConsentText.user_id == user_id).order_by(ConsentText.version.desc()).limit(1)
-    )
-    if text is None:
+def change_name(user: User, new_name: str) -> None:
+    """Set the advisor's name; a text that shows it gets a new version, and the older ones keep the name that they showed.
+
+    Joins the transaction. Locks the person and the page.
+    """
+    db.session.execute(select(User.id).where(User.id == user.id).with_for_update(key_share=True))
+    db.session.refresh(user, ["name", "earlier_names"])
+    if user.name == new_name:
         return
-    heading, words = (part.replace(old_name, new_name) for part in (text.heading_stored, text.words_stored))
-    if (heading, words) != (text.heading_stored, text.words_stored):
-        parts = {"heading_stored": heading[:HEADING_MAX], "words_stored": words}
-        db.session.add(ConsentText(user_id=user_id, version=text.version + 1, **parts))
+    for text in _lock_texts(User.id == user.id):
+        user.earlier_names = [*user.earlier_names, (text.version, user.name)]
+        if ADVISOR in text.heading_stored + text.words_stored:
+            _add_version(text, text.heading_stored, text.words_stored)
+    user.name = new_name
+
+
+def change_firm(which: ColumnElement[bool], old_name: str, new_name: str) -> None:
+    """Add a version that names the new firm to the text of each of these advisors that names the old one.
+
+    Joins the transaction. Locks the pages.
+    """
+    for text in _lock_texts(which):
+        heading, words = (replace_name(part, old_name, new_name) for part in (text.heading_stored, text.words_stored))
+        if (heading, words) != (text.heading_stored, text.words_stored):
+            _add_version(text, heading[:HEADING_MAX], words)
+
+
+def _lock_texts(which: ColumnElement[bool]) -> Sequence[ConsentText]:
+    """Lock the pages of these advisors, so that no other version comes between; return the current texts."""
+    pages = select(OptInPage.user_id).join(User, User.id == OptInPage.user_id).where(which)
+    db.session.execute(pages.order_by(OptInPage.user_id).with_for_update(of=OptInPage)).all()
+    each = aliased(ConsentText)
+    newest = select(func.max(each.version)).where(each.user_id == User.id).scalar_subquery()
+    query = select(ConsentText).join(User, User.id == ConsentText.user_id).where(which, ConsentText.version == newest)
+    return db.session.scalars(query.order_by(ConsentText.user_id)).all()
+
+
+def _add_version(text: ConsentText, heading: str, words: str) -> None:
+    """Add a version after this one, in the caller's transaction. heading, words: as they are stored."""
+    parts = {"heading_stored": heading, "words_stored": words}
+    db.session.add(ConsentText(user_id=text.user_id, version=text.version + 1, **parts))
 
 
 def _stored(user: User, heading: str, words: str) -> dict[str, str]:

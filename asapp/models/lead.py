@@ -77,7 +77,7 @@ class ConsentText(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     version: Mapped[int] = mapped_column()
-    # With ADVISOR in place of the advisor's name, which is in the user's row alone.
+    # With ADVISOR in place of the advisor's name, which is in the user's row alone, as are the names before it.
     heading_stored: Mapped[str] = mapped_column("heading", String(120))
     words_stored: Mapped[str] = mapped_column("words", Text)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
@@ -86,16 +86,25 @@ class ConsentText(Base):
 
     @property
     def heading(self) -> str:
-        return self.heading_stored.replace(ADVISOR, self.user.name)
+        return self._shown(self.heading_stored)
 
     @property
     def words(self) -> str:
-        return self.words_stored.replace(ADVISOR, self.user.name)
+        return self._shown(self.words_stored)
+
+    def _shown(self, stored: str) -> str:
+        """Return the text as people read it then: with the name that the advisor had while it was the current version."""
+        return stored.replace(ADVISOR, self.user.name_at(self.version))
 
     @staticmethod
     def stored(text: str, name: str) -> str:
         """Return a text as it is stored: without the advisor's name."""
-        return re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", ADVISOR, text) if name else text
+        return replace_name(text, name, ADVISOR)
+
+
+def replace_name(text: str, name: str, new: str) -> str:
+    """Return the text with the new name wherever the name stands as a word of its own."""
+    return re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", lambda _: new, text) if name else text
 
 
 class LeadState(StrEnum):

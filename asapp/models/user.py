@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from flask_login import UserMixin
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, false
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String, false
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from asapp.core.clock import utcnow
@@ -41,6 +41,8 @@ class User(UserMixin, Base):  # type: ignore[misc]  # flask-login has no types
     public_id: Mapped[str] = mapped_column(String(36), nullable=True, default=new_public_id)
     email: Mapped[str] = mapped_column(String(254), unique=True)
     name: Mapped[str] = mapped_column(String(120))
+    # Of an advisor: [the last version of the sign-up page's words that showed it, the name], oldest first.
+    earlier_names: Mapped[list[tuple[int, str]]] = mapped_column(JSON, default=list, server_default="[]")
     role: Mapped[str] = mapped_column(String(10))
     partner_id: Mapped[int | None] = mapped_column(ForeignKey("partners.id"), index=True)
     password_hash: Mapped[str] = mapped_column(String(200))
@@ -59,6 +61,10 @@ class User(UserMixin, Base):  # type: ignore[misc]  # flask-login has no types
     def get_id(self) -> str:
         """Return what the session cookie carries: it is no longer valid once the nonce changes."""
         return f"{self.id}.{self.session_nonce}"
+
+    def name_at(self, version: int) -> str:
+        """Return the name that this version of the sign-up page's words showed."""
+        return next((name for last, name in self.earlier_names if version <= last), self.name)
 
     @property
     def is_active(self) -> bool:

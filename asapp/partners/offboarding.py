@@ -244,6 +244,7 @@ def erase_accounts(user_ids: Iterable[int], name: str) -> None:
     now = utcnow()
     for user in db.session.scalars(select(User).where(User.id.in_(list(user_ids)))):
         user.name, user.email = name, f"deleted-{user.id}@deleted.invalid"
+        user.earlier_names = []
         user.password_hash, user.session_nonce = EMPTIED, f"deleted-{user.id}"
         user.deactivated_at, user.invited_at, user.time_zone = user.deactivated_at or now, None, None
 

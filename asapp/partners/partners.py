@@ -22,6 +22,7 @@ from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields, clean_line
 from asapp.core.vault import CannotOpen, Vault
+from asapp.leads import sign_up_page
 from asapp.models import Action, CheckVerdict, Connection, ConnectionStatus, Partner, PartnerCheck, Role, User
 from asapp.models.columns import new_public_id
 from asapp.partners.form_fields import RESERVED_SLUGS, SETTINGS, SLUG_MAX, AppDetails, PartnerForm
@@ -131,9 +132,12 @@ def change_partner(partner: Partner, form: PartnerForm, access: OrgAccess, by: A
         columns |= {"opt_out_field": first, "more_opt_out_fields": ", ".join(more)}
     partner_id, before = partner.id, values_of(partner)
     try:
-        partner.name = form.name.data
+        old_name, partner.name = partner.name, form.name.data
         for column, value in columns.items():
             setattr(partner, column, value)
+        if partner.name != old_name:
+            db.session.flush()  # the partner before the pages, which is the lock order
+            sign_up_page.change_firm(User.partner_id == partner_id, old_name, partner.name)
         if not partner.brings_in_open_leads:
             forget_open_leads(partner_id)
         is_same_app = app.url == partner.salesforce_url and app.key == (read_key(partner, vault) or "")

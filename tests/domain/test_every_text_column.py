@@ -44,7 +44,7 @@ ROWS_GO = {
 }
 ROWS_GO_WITH_THE_FIRM = {"api_keys", "api_usage", "partner_checks", "setup_links"}
 EMPTIED = {
-    "users": {"email", "name", "password_hash", "session_nonce", "time_zone"},
+    "users": {"email", "name", "earlier_names", "password_hash", "session_nonce", "time_zone"},
     "audit_identities": {"name", "email", "client_address"},
     "leads": {
         *("first_name", "last_name", "email", "search_key", "address_hash", "details"),
@@ -90,6 +90,8 @@ def fill_what_is_emptied() -> None:
         texts = [table.c[column] for column in EMPTIED[table.name] if isinstance(table.c[column].type, String)]
         marked = {column.name: literal(f"{column.name[:10]}-") + cast(table.c.id, String) for column in texts}
         db.session.execute(update(table).values(marked))
+    users = Base.metadata.tables["users"]
+    db.session.execute(update(users).values(earlier_names=[[1, "An earlier name"]]))
     firms = update(Base.metadata.tables["partners"])
     db.session.execute(
         firms.values({column: f"{column} of the firm" for column in TEXTS} | {"pending_secret_sealed": "-"})

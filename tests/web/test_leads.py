@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Callable
 from html import unescape
 
 import pytest
@@ -12,6 +13,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import delete, select
 
+from asapp.accounts import email_links
 from asapp.contacts import removal, suppressions
 from asapp.contacts.suppressions import Address, Happened
 from asapp.core.clock import utcnow
@@ -29,6 +31,8 @@ from asapp.models import (
     SuppressionStep,
     User,
 )
+from asapp.partners import partners
+from asapp.partners.form_fields import PartnerForm
 from asapp.writeback import unsubscribing
 from tests.factories import log_in, make_admin, make_advisor, make_contact, make_synced_connection, org_access, save
 from tests.mail_links import record
@@ -378,6 +382,58 @@ def test_the_contacts_page_shows_the_history_and_gives_it_as_a_file(client: Flas
     assert "203.0.113.80" in html
     assert (rows[0]["event"], rows[0]["text_version"], rows[0]["client_address"]) == ("opted_in", "1", "203.0.113.80")
     assert "may write to me" in rows[0]["text"]
+
+
+def by_the_person(client: FlaskClient, _advisor: User) -> None:
+    assert client.post("/settings", data={"name": "Amara B. Okafor"}).status_code == 303
+
+
+def by_an_admin(_client: FlaskClient, advisor: User) -> None:
+    email_links.change_person(advisor, "Amara B. Okafor", advisor.email)
+
+
+def of_the_firm(_client: FlaskClient, advisor: User) -> None:
+    partner = advisor.partner
+    assert partner
+    form = {"name": "Eastgate Wealth", "url": partner.salesforce_url, "key": "key", "secret": "secret"}
+    partners.change_partner(partner, PartnerForm.entered(**form), org_access())
+
+
+@pytest.mark.parametrize("rename", [by_the_person, by_an_admin, of_the_firm])
+def test_a_new_name_leaves_what_people_agreed_to(
+    client: FlaskClient, amara: User, rename: Callable[[FlaskClient, User], None]
+) -> None:
+    """The words that name the person or the firm get a new version."""
+    lead = someone_signs_up(amara)
+    before = sign_up_page.current_text(amara.id)
+    agreed, old = (before.heading, before.words), (amara.name, amara.partner.name if amara.partner else "")
+    rename(client, amara)
+    db.session.expire_all()
+    new = (amara.name, amara.partner.name if amara.partner else "")
+    assert new != old
+    someone_signs_up(amara, "ruth@river.example", "Ruth", "Abara")
+
+    first, second = sign_up_page.all_texts(amara.id)[::-1]
+    assert (first.heading, first.words) == agreed
+    names = list(zip(old, new, strict=True))
+    assert (second.heading, second.words) == tuple(replaced(part, names) for part in agreed)
+    (row,) = csv.DictReader(io.StringIO(client.get(f"/leads/consent/{lead.contact_id}.csv").text))
+    assert (row["text_version"], row["heading"], row["text"]) == ("1", *agreed)
+    words = text_of(client.get("/leads/page").text)
+    assert all(each.words in words for each in (first, second))
+    assert second.words in text_of(client.get("/o/amara-okafor").text)
+    rename(client, amara)
+    assert len(sign_up_page.all_texts(amara.id)) == 2
+
+
+def replaced(part: str, names: list[tuple[str, str]]) -> str:
+    for old, new in names:
+        part = part.replace(old, new)
+    return part
+
+
+def text_of(html: str) -> str:
+    return " ".join(unescape(re.sub("<[^>]+>", " ", html)).split())
 
 
 def test_the_file_tells_what_happened_to_the_address(client: FlaskClient, amara: User) -> None:
