@@ -5,12 +5,12 @@ Every table with a public_id that seals (SealsColumns) takes part; its sealed co
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Table, case, false, func, or_, select, update
+from sqlalchemy import Table, case, false, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from asapp.audit import entries
@@ -55,12 +55,13 @@ def count_by_key() -> dict[str, Counter[str]]:
 
 
 def count_without_key(session: Session, vault: Vault) -> int:
-    """Return how many values are sealed with a key that is not here. The database reads each of the tables once."""
-    counts: dict[Table, list[Any]] = {}
+    """Return how many values are sealed with a key that is not here. One query, which reads each of the tables once."""
+    counts: dict[Table, list[Any]] = defaultdict(list)
     for table, column in sealed_columns():
         is_known = or_(false(), *(table.c[column].startswith(beginning) for beginning in vault.beginnings))
-        counts.setdefault(table, []).append(func.count(case((~is_known, 1))))
-    return sum(sum(session.execute(select(*of_columns)).one()) for of_columns in counts.values())
+        counts[table].append(func.count(case((~is_known, 1))))
+    of_tables = [select(sum(of_columns, start=literal(0))).scalar_subquery() for of_columns in counts.values()]
+    return session.scalar(select(sum(of_tables, start=literal(0)))) or 0
 
 
 def opens_nothing(session: Session, vault: Vault) -> bool:
