@@ -246,7 +246,7 @@ def before_connecting(studio: Studio) -> None:
     shoot_all(studio, JONAS, NEW)
     page = connect(studio, JONAS)
     studio.photograph("connected-panel", page)
-    page.get_by_text("Connect another Salesforce user").click()
+    page.locator("summary", has_text="Connect another Salesforce user").click()
     page.get_by_role("button", name="Log in as another user").click()
     page.get_by_role("button", name="Log in as Ewa Wiśniewska").click()
     page.get_by_role("button", name="Allow").click()

@@ -120,7 +120,7 @@ def test_connect_switch_and_disconnect(page: Page, site: PanelSite) -> None:
     connect_as(page, "Amara Okafor")
     expect(page.get_by_role("status")).to_contain_text("Connected")
     expect(page.get_by_role("main")).to_contain_text("amara@northgate.example")
-    page.get_by_text("Connect another Salesforce user").click()
+    page.locator("summary", has_text="Connect another Salesforce user").click()
     page.get_by_role("button", name="Log in as another user").click()
     connect_as(page, "Jonas Lindqvist")
     page.get_by_role("button", name="Switch to jonas@northgate.example").click()
