@@ -482,7 +482,8 @@ def test_a_profile_takes_the_name_alone(client: FlaskClient, world: World) -> No
     log_in(client, alice)
     client.post("/settings", data={"name": "Alice", **extras(world)})
     after = {c.name: getattr(alice, c.name) for c in User.__table__.columns}
-    assert {name for name in before if before[name] != after[name]} == {"name"}
+    assert {name for name in before if before[name] != after[name]} == {"name", "earlier_names"}
+    assert [name for _, name in after["earlier_names"]] == [before["name"]]
 
 
 def extras(world: World) -> dict[str, str]:
