@@ -148,9 +148,13 @@ class SinceVisit(NamedTuple):
     tally: Mapping[str, int]
     new_leads: int
 
+    @property
+    def is_empty(self) -> bool:
+        return not self.tally and not self.new_leads
+
 
 def find_since_last_visit(user: User, now: datetime) -> SinceVisit | None:
-    """Return what happened since the visit before this one; None if nothing did, or this is the first."""
+    """Return what happened since the visit before this one; None if this is the first."""
     of_user = and_(
         Lead.user_id == user.id, Lead.partner_id == user.partner_id, Lead.signed_up_at >= Visit.last_ended_at
     )
@@ -163,7 +167,7 @@ def find_since_last_visit(user: User, now: datetime) -> SinceVisit | None:
     if visit is None:
         return None
     counts = tally(Account.of(user), Wanted(visit.last_ended_at, now))
-    return SinceVisit(visit.last_ended_at, counts, visit.new_leads) if counts or visit.new_leads else None
+    return SinceVisit(visit.last_ended_at, counts, visit.new_leads)
 
 
 def of_day(day: date, wanted: Wanted) -> Wanted:

@@ -117,10 +117,12 @@ def index() -> ResponseReturnValue:
         emptiness=_emptiness(wanted, overview) if not page.total and not wanted.is_narrowed else None,
         cause=cause,
         since=since,
+        may_wait=may_wait,
         checklist=checklist.find(person(), connection)
         if not (wants_part() or is_in_trouble)
         else None,  # first things first
         states=STATES,
+        new_list=_own_list_in(overview, _number(request.args.get("to"))),
         followed=_followed(wanted.contact_list),
         list_troubles=TROUBLES,
         deleted_here=DELETED_HERE,
@@ -141,6 +143,12 @@ def wanted_by(values: dict[str, str]) -> ContactQuery:
         contact_list=_list_or_404(picked) if picked else None,
         page=whole_number(page, LAST_PAGE) or 1,
     )
+
+
+def _own_list_in(overview: Overview, number: int) -> ContactList | None:
+    """Return the list that people are about to be put on; None if it is none of the advisor's own."""
+    all_lists = (each.contact_list for each in overview.lists)
+    return next((each for each in all_lists if each.is_own and each.id == number), None)
 
 
 def _followed(contact_list: ContactList | None) -> SalesforceList | None:

@@ -32,7 +32,7 @@ from asapp.web.incoming import LAST_PAGE
 blueprint = Blueprint("leads", __name__, url_prefix="/leads")
 
 CONTACT = "<int:contact_id>"
-QR_SCALE = 8
+QR_SCALES = {"svg": 8, "png": 24}  # a picture is not scaled in print
 READY = "Ready to go. They can't go out at the moment; below it says why."
 # The page tells the site how tall it is (static/frame.js); a site that allows no scripts shows it at a height that fits most.
 FRAME = (
@@ -174,17 +174,15 @@ def enqueue() -> None:
 @advisor_required
 def edit_page() -> ResponseReturnValue:
     page = sign_up_page.ensure_page(current_user)
-    text = sign_up_page.current_text(current_user.id)
-    hosts = "\n".join(page.frame_hosts.split())
-    stored = {"heading": text.heading, "words": text.words, "frame_hosts": hosts, "daily_limit": page.daily_limit}
-    return page_form(page, PageForm(data=stored))
+    return page_form(page, PageForm(data=stored_of(page)))
 
 
 @blueprint.post("/page", endpoint="save_page")
 @advisor_required
 def save_page() -> ResponseReturnValue:
+    """Save what was sent, of these settings or the sites alone; the others stay."""
     page = sign_up_page.ensure_page(current_user)
-    form = PageForm(request.form, data={"daily_limit": page.daily_limit})
+    form = PageForm.entered(**{**stored_of(page), **request.form.to_dict()})
     before = sign_up_page.current_text(current_user.id).version
     try:
         text = sign_up_page.save_page(page, **form.typed)
@@ -192,7 +190,20 @@ def save_page() -> ResponseReturnValue:
         return page_form(page, form.show(refusal.errors)), 422
     has_new_words = text.version > before
     flash(f"Saved. Your page shows version {text.version} of its words." if has_new_words else "Saved.", "good")
+    if "words" not in request.form:
+        return go_to(url_for("leads.index", site=1, _anchor="site"))
     return go_to(url_for("leads.index"))
+
+
+def stored_of(page: OptInPage) -> dict[str, str]:
+    """Return the fields of PageForm as they are stored."""
+    text = sign_up_page.current_text(page.user_id)
+    return {
+        "heading": text.heading,
+        "words": text.words,
+        "frame_hosts": "\n".join(page.frame_hosts.split()),
+        "daily_limit": str(page.daily_limit),
+    }
 
 
 @blueprint.post("/page/pause", endpoint="pause_page")
@@ -222,10 +233,21 @@ def page_form(page: OptInPage, form: PageForm) -> str:
 @blueprint.get("/code.svg", endpoint="code")
 @advisor_required
 def qr_file() -> ResponseReturnValue:
+    return qr_as("svg", "image/svg+xml")
+
+
+@blueprint.get("/code.png", endpoint="code_as_picture")
+@advisor_required
+def qr_picture() -> ResponseReturnValue:
+    """For programs that take no drawing, such as those for letters and cards."""
+    return qr_as("png", "image/png")
+
+
+def qr_as(kind: str, mimetype: str) -> ResponseReturnValue:
     page = sign_up_page.ensure_page(current_user)
     buffer = io.BytesIO()
-    segno.make(address_of(page), error="m").save(buffer, kind="svg", scale=QR_SCALE, border=4, light="#fff")
-    return as_file(Response(buffer.getvalue(), mimetype="image/svg+xml"), f"{page.slug}.svg")
+    segno.make(address_of(page), error="m").save(buffer, kind=kind, scale=QR_SCALES[kind], border=4, light="#fff")
+    return as_file(Response(buffer.getvalue(), mimetype=mimetype), f"{page.slug}.{kind}")
 
 
 def address_of(page: OptInPage) -> str:

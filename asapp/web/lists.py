@@ -34,7 +34,7 @@ def add() -> ResponseReturnValue:
     except InvalidFields as refusal:
         return render_template("contacts/list_form.html", form=form.show(refusal.errors), contact_list=None), 422
     flash(f"The list “{made.name}” was added. Tick contacts below and add them to it.", "good")
-    return go_to(url_for("contacts.index"))
+    return go_to(url_for("contacts.index", to=made.id))
 
 
 @blueprint.get(f"/{ID}")

@@ -14,7 +14,7 @@ from config import Config
 LEFT_OUT = {
     "files and answers for programs": (
         *("api.advisors", "api.recipients_of_list", "api.recipients_of_send", "api.show_send", "api_docs.openapi"),
-        *("health.alive", "health.metrics", "health.ready", "static", "leads.code"),
+        *("health.alive", "health.metrics", "health.ready", "static", "leads.code", "leads.code_as_picture"),
         *("audit.export", "board.export", "changes.export", "contacts.export", "leads.export", "org_calls.export"),
         *("integrations.held_csv", "leads.consent", "leads.person_consent", "runs.receipt_csv"),
     ),

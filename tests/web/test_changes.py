@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from asapp.core.clock import utcnow
+from asapp.core.extensions import db
 from asapp.models import Connection, Departure, RunChange, Visit
 from tests.factories import PASSWORD, log_in, make_advisor, make_contact, make_run, make_synced_connection, save
 from tests.signing_up import someone_signs_up
@@ -115,6 +116,31 @@ def test_contacts_say_what_happened_since_the_last_visit(client: FlaskClient, co
     page = client.get("/changes?since=visit").text
     assert "Esi" in page
     assert "Before" not in page
+
+
+def synced(connection: Connection, days_ago: float) -> None:
+    connection.last_good_sync_at = utcnow() - timedelta(days=days_ago)
+    db.session.commit()
+
+
+def test_contacts_say_that_nothing_has_changed_since_the_last_visit(
+    client: FlaskClient, connection: Connection
+) -> None:
+    save(Visit(user_id=connection.user_id, seen_at=utcnow() - timedelta(days=2)))
+    client.post("/logout")
+    client.post("/login", data={"email": connection.user.email, "password": PASSWORD})
+    came(connection, 3, "Before")
+    synced(connection, days_ago=3)
+    assert "Nothing has changed since your last visit" not in page_text(
+        client.get("/contacts")
+    )  # no one has looked since
+    synced(connection, days_ago=0)
+    text = page_text(client.get("/contacts"))
+    assert "Nothing has changed since your last visit" in text
+    came(connection, 0, "Esi")
+    text = page_text(client.get("/contacts"))
+    assert "1 added" in text
+    assert "Nothing has changed" not in text
 
 
 def test_the_first_steps_tick_themselves_and_go_when_done(app: Flask, client: FlaskClient) -> None:

@@ -244,6 +244,16 @@ def test_empty_after_a_sync(client: FlaskClient, connection: Connection) -> None
         assert "This list is filled by the sync." in client.get(f"/contacts?list={each.id}").text
 
 
+def test_a_sync_is_one_click_from_the_log_in_also_where_no_contacts_came_in(
+    client: FlaskClient, connection: Connection
+) -> None:
+    assert "No contacts came in" in client.get("/contacts").text
+    assert 'action="/settings/integrations/salesforce/sync"' in client.get("/contacts").text
+    make_contact(connection, hidden_at=utcnow())
+    assert "You deleted everybody here" in client.get("/contacts").text
+    assert 'action="/settings/integrations/salesforce/sync"' in client.get("/contacts").text
+
+
 def test_an_empty_own_list_says_how_to_fill_it(client: FlaskClient, alice: User) -> None:
     letter = lists.create_list(alice.id, "Letter")
     assert "No one is on this list yet" in client.get(f"/contacts?list={letter.id}").text
@@ -286,6 +296,14 @@ def test_a_search_without_a_result_offers_to_ask_why(client: FlaskClient, alice:
     assert "No contact matches that." in page
     assert 'href="/contacts/why?person=tim+f"' in page
     assert "Why isn't “tim f” here?" in page
+
+
+def test_who_finds_another_of_that_name_can_ask_why_as_well(client: FlaskClient, connection: Connection) -> None:
+    make_contact(connection, first_name="Ewa", last_name="Nowak")
+    page = client.get("/contacts?q=nowak").text
+    assert "Ewa Nowak" in page
+    assert '<a href="/contacts/why?person=nowak">Why isn\'t that person here?</a>' in page
+    assert "Why isn't that person here?" not in client.get("/contacts").text
 
 
 def test_titles_say_page_and_search(client: FlaskClient, alice: User) -> None:

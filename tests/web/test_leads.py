@@ -74,6 +74,39 @@ def test_the_code_is_a_drawing_to_download(client: FlaskClient, amara: User) -> 
     assert b"<svg" in answer.data
 
 
+def test_the_code_is_a_picture_to_download_for_programs_that_take_no_drawing(client: FlaskClient, amara: User) -> None:
+    answer = client.get("/leads/code.png")
+
+    assert answer.mimetype == "image/png"
+    assert answer.data.startswith(b"\x89PNG")
+    assert "amara-okafor.png" in answer.headers["Content-Disposition"]
+
+
+def test_a_site_is_named_where_the_snippet_is_and_the_words_stay(client: FlaskClient, amara: User) -> None:
+    client.post("/leads/page", data={"heading": "Letters", "words": "Yes.", "frame_hosts": "", "daily_limit": "40"})
+
+    answer = client.post("/leads/page", data={"frame_hosts": "www.amara.example"})
+
+    assert answer.location.endswith("/leads?site=1#site")
+    page = client.get(answer.location).text
+    assert '<details class="more" id="site" open>' in page
+    assert "&lt;iframe src=" in page
+    assert 'value="https://www.amara.example"' in page
+    text, stored = sign_up_page.current_text(amara.id), sign_up_page.ensure_page(amara)
+    assert (text.heading, text.words, stored.daily_limit) == ("Letters", "Yes.", 40)
+
+
+def test_a_site_that_is_none_is_refused_beside_its_field(client: FlaskClient, amara: User) -> None:
+    sign_up_page.ensure_page(amara)
+    before = sign_up_page.current_text(amara.id).words
+    answer = client.post("/leads/page", data={"frame_hosts": "javascript:alert(1)"})
+
+    assert answer.status_code == 422
+    assert "is not a site" in answer.text
+    assert "javascript:alert(1)" in answer.text
+    assert before in answer.text
+
+
 def test_the_snippet_is_a_link_until_a_site_is_named(client: FlaskClient, amara: User) -> None:
     assert "&lt;a href=" in client.get("/leads").text
 

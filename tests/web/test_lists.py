@@ -31,6 +31,19 @@ def test_a_list_is_made_renamed_and_deleted(client: FlaskClient, alice: User) ->
     assert db.session.query(ContactList).count() == 0
 
 
+def test_people_are_put_on_a_new_list_without_choosing_it(client: FlaskClient, alice: User) -> None:
+    lists.create_list(alice.id, "A list from before")
+    make_contact(alice, first_name="Ewa", last_name="Nowak")
+
+    made = client.post("/contacts/lists/new", data={"name": "Letter"})
+
+    letter = db.session.query(ContactList).filter_by(name="Letter").one()
+    chosen = f'<option value="{letter.id}" selected>Letter</option>'
+    assert chosen in client.get(made.location).text
+    assert chosen in client.get(f"/contacts?q=nowak&to={letter.id}", part=True).text
+    assert f'<input type="hidden" name="to" value="{letter.id}">' in client.get(made.location).text
+
+
 @pytest.mark.parametrize("name", ["", "LETTER", "Salesforce Leads", "a;b"])
 def test_an_invalid_name_is_explained_and_kept_in_the_form(client: FlaskClient, alice: User, name: str) -> None:
     lists.create_list(alice.id, "Letter")

@@ -473,7 +473,7 @@ def test_what_needs_a_fresh_log_in_is_asked_for_one_and_nothing_else_is(
         log_in(client, world.alice.user if route.access is For.ADVISORS else world.ada, minutes_ago=16)
         chosen = {"secret": "A-new-secret-0123456789", "tokens": "revoke"}
         response = open_route(client, route, everything_of(world.alice) | chosen)
-        if "Confirm it's you" in response.text or (response.location or "").startswith("/login/confirm"):
+        if b"Confirm it's you" in response.data or (response.location or "").startswith("/login/confirm"):
             asked_at.add(route.endpoint)
         elif route.endpoint in NEEDS_FRESH:
             problems.append(f"{route} goes on: {response.status_code}")
