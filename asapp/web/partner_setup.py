@@ -5,6 +5,8 @@ The token in the address is enough to open them; they name the firm and the send
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from flask import Blueprint, Response, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
@@ -13,6 +15,7 @@ from asapp.accounts.links import LinkIsGone
 from asapp.core import mail
 from asapp.core.clock import utcnow
 from asapp.core.forms import InvalidFields
+from asapp.core.mail import Letter
 from asapp.messages.checks import PKCE_LABEL
 from asapp.models import Partner, SetupLink
 from asapp.partners import setup_link
@@ -20,7 +23,7 @@ from asapp.partners.checks import Checklist
 from asapp.partners.form_fields import AppForm
 from asapp.web.current import config, org_access, post_later
 from asapp.web.page_extensions import limiter
-from asapp.web.partners import becomes
+from asapp.web.partners import becomes, has_mail
 
 blueprint = Blueprint("partner_setup", __name__, url_prefix="/partner-setup")
 
@@ -92,10 +95,9 @@ def enter(token: str) -> ResponseReturnValue:
             again = "Enter the secret again, once the above is fixed. It was not kept."
         return show_keys(token, partner, form.show({"secret": again}), attempt.checklist), 422
     sender = sender_of(link)
-    page = render_template(
-        "partner_setup/done.html", partner=partner, name=link_name, sender=sender, checklist=attempt.checklist
-    )
-    tell_sender(link, partner)
+    names = {"name": link_name, "sender": sender, "checklist": attempt.checklist, "has_mail": has_mail()}
+    page = render_template("partner_setup/done.html", partner=partner, **names)
+    post_later(*letters_about(link, partner, attempt.checklist))
     return page
 
 
@@ -130,9 +132,21 @@ def sender_of(link: SetupLink) -> str:
     return f"{sender.name} of AdvisorStream" if sender else "AdvisorStream"
 
 
-def tell_sender(link: SetupLink, partner: Partner) -> None:
+def letters_about(link: SetupLink, partner: Partner, checklist: Checklist) -> Iterator[Letter]:
+    """Yield the mails about a firm that is set up: to the sender of the link, and to the firm's Salesforce admin to keep."""
     sender = setup_link.sender_of(link)
     if sender is not None and sender.is_active:
         url = f"{config().public_url}{url_for('partners.show', slug=partner.slug)}"
         names = {"name": sender.name, "firm": partner.name, "admin": link.name, "url": url}
-        post_later(mail.write(sender.email, f"{partner.name} is set up", "setup_done", **names))
+        yield mail.write(sender.email, f"{partner.name} is set up", "setup_done", **names)
+    yield mail.write(
+        link.email,
+        f"{partner.name}: your Salesforce is set up for AdvisorStream",
+        "setup_summary",
+        name=link.name,
+        firm=partner.name,
+        sender=sender_of(link),
+        good=checklist.count("good"),
+        unknown=checklist.count("unknown"),
+        url=f"{config().public_url}{url_for('guides.salesforce_admin')}",
+    )

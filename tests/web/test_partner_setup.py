@@ -164,8 +164,25 @@ def test_the_firms_admin_sees_exactly_what_is_wrong_and_loses_no_input(
     assert partner.salesforce_url == org.url
     assert "Henrik Sørensen used it" in client.get("/admin/partners/northgate").text
     send_waiting_mails()
-    assert outbox[-1].to == [ada.email]
-    assert "/admin/partners/northgate" in outbox[-1].body
+    to_ada = outbox[-2]
+    assert to_ada.to == [ada.email]
+    assert "/admin/partners/northgate" in to_ada.body
+
+
+def test_the_firms_admin_keeps_in_a_mail_what_was_done_and_how_to_end_it(
+    client: FlaskClient, nobody: FlaskClient, ada: User, partner: Partner, org: Running, outbox: list[Any]
+) -> None:
+    register(org)
+    nobody.post(f"{send_link(client)}/keys", data={"url": org.url, "key": KEY, "secret": SECRET})
+    send_waiting_mails()
+    kept = outbox[-1]
+    assert kept.to == ["henrik@northgate.example"]
+    assert kept.subject == "Northgate Wealth: your Salesforce is set up for AdvisorStream"
+    assert "5 checks are good, and 6 others wait for the first advisor's permission" in kept.body
+    assert "/help/salesforce-admin#end" in kept.body
+    assert "If that was not you" in kept.body
+    assert KEY not in kept.body
+    assert "/partner-setup/" not in kept.body  # the link is closed
 
 
 @pytest.mark.parametrize(
