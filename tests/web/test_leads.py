@@ -34,7 +34,16 @@ from asapp.models import (
 from asapp.partners import partners
 from asapp.partners.form_fields import PartnerForm
 from asapp.writeback import unsubscribing
-from tests.factories import log_in, make_admin, make_advisor, make_contact, make_synced_connection, org_access, save
+from tests.factories import (
+    log_in,
+    make_admin,
+    make_advisor,
+    make_contact,
+    make_partner,
+    make_synced_connection,
+    org_access,
+    save,
+)
 from tests.mail_links import record
 from tests.signing_up import someone_signs_up
 
@@ -278,6 +287,20 @@ def test_a_lead_without_a_connection_waits_and_says_so(client: FlaskClient, amar
 
     assert "Waiting" in html
     assert "go out when you connect" in html
+    assert 'href="/settings/integrations?open=salesforce">Open Integrations</a>' in html
+
+
+def test_where_the_firm_is_not_set_up_leads_wait_and_the_way_to_who_can_help_is_there(
+    client: FlaskClient, app: Flask
+) -> None:
+    log_in(client, advisor := make_advisor(make_partner(key=None, secret=None)))
+    someone_signs_up(advisor)
+
+    html = client.get("/leads").text
+
+    assert "isn't set up yet" in html
+    assert 'href="/settings">See who can help</a>' in html
+    assert "Open Integrations" not in html
 
 
 def test_a_refused_lead_says_why_and_can_be_sent_again(client: FlaskClient, amara: User) -> None:
