@@ -37,20 +37,16 @@ PLACE = """() => {
     return {name, top: box.top + scrollY, bottom: box.bottom + scrollY, left: box.left, right: box.right};
 }"""
 
-# A browser focuses what has come with "autofocus" in its next frame.
+# htmx focuses when a swap has settled, and a browser what has come with "autofocus" in its next frame.
 BEGIN = """async () => {
-    for (let frames = 0; frames < 2; frames++) await new Promise(requestAnimationFrame);
-    document.activeElement.blur();
-    getSelection().collapse(document.body, 0);
+    const isBusy = () => document.querySelector(".htmx-request, .htmx-swapping, .htmx-settling, .htmx-added");
+    for (let still = 0; still < 2; still = isBusy() ? 0 : still + 1) await new Promise(requestAnimationFrame);
+    document.querySelector("a.skip").focus();  // the first of a page; where it was blurred, Tab would go on from the middle
     scrollTo(0, 0);
-    window.firstStop = null;
+    window.firstStop = document.activeElement;
 }"""
 # After the last stop the browser may go on to the first at once.
-IS_FIRST_AGAIN = """() => {
-    if (window.firstStop === document.activeElement) return true;
-    window.firstStop ??= document.activeElement;
-    return false;
-}"""
+IS_FIRST_AGAIN = """() => window.firstStop === document.activeElement"""
 
 
 class Keyboard:
@@ -108,6 +104,7 @@ class Keyboard:
     def walk(self) -> None:
         """Go through the whole page once: every stop can be seen, and they come as one reads, column by column."""
         self.page.evaluate(BEGIN)
+        assert self._trouble() == ""
         before = None
         for _ in range(MOST):
             self.page.keyboard.press("Tab")
@@ -170,6 +167,47 @@ def test_an_advisor_needs_no_mouse(firm: Firm, open_page: OpenPage) -> None:
     keys.follow("link", "Changes")
     expect(page.get_by_role("heading", level=1)).to_have_text("Changes")
     keys.follow("button", "Log out")
+
+
+def test_an_advisor_changes_the_salesforce_user_without_a_mouse(firm: Firm, open_page: OpenPage) -> None:
+    firm.fill(6)
+    firm.connect()
+    assert firm.sync().is_complete
+    page = open_page(firm)
+    keys = Keyboard(page)
+    status, main = page.get_by_role("status"), page.get_by_role("main")
+
+    def log_in_as_jonas() -> None:
+        page.goto(firm.url("/settings/integrations?open=salesforce"))
+        keys.walk()
+        keys.unfold("Connect another Salesforce user")
+        keys.follow("button", "Log in as another user")
+        page.get_by_role("button", name="Log in as Jonas Lindqvist").press(
+            "Enter", timeout=PATIENCE_MS
+        )  # at Salesforce
+        page.get_by_role("button", name="Allow").press("Enter")
+        expect(page.get_by_role("button", name="Switch to jonas")).to_be_visible(timeout=PATIENCE_MS)
+        assert keys.is_safe()
+        keys.walk()
+
+    log_in_as_jonas()
+    keys.press("button", "Keep amara")
+    expect(page.get_by_role("button", name="Switch to jonas")).to_be_hidden()
+    expect(main).to_contain_text("amara@northgate.example")
+    assert keys.is_safe()
+
+    log_in_as_jonas()
+    keys.press("button", "Switch to jonas")
+    expect(status).to_contain_text("Connected")
+    expect(main).to_contain_text("jonas@northgate.example")
+    assert keys.is_safe()
+    keys.press("button", "Disconnect")
+    expect(status).to_have_text("Disconnect from Salesforce?")
+    assert keys.is_safe()
+    keys.walk()
+    keys.press("button", "Disconnect")
+    expect(status).to_contain_text("Disconnected")
+    keys.walk()
 
 
 def test_an_advisor_chooses_lists_without_a_mouse(firm: Firm, open_page: OpenPage) -> None:
