@@ -296,7 +296,7 @@ def test_where_the_firm_is_not_set_up_leads_wait_and_the_way_to_who_can_help_is_
     log_in(client, advisor := make_advisor(make_partner(key=None, secret=None)))
     someone_signs_up(advisor)
 
-    html = client.get("/leads").text
+    html = unescape(client.get("/leads").text)
 
     assert "isn't set up yet" in html
     assert 'href="/settings">See who can help</a>' in html
