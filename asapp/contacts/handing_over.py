@@ -6,7 +6,7 @@ from sqlalchemy import delete, insert, select, update
 
 from asapp.core.database import change_rows
 from asapp.core.extensions import db
-from asapp.models import Contact, ListMember, RunChange, SuppressionWords
+from asapp.models import Contact, ListMember, Restoration, RunChange, SuppressionWords
 
 
 def hand_over_lists(own: Contact, target: Contact) -> int:
@@ -21,8 +21,9 @@ def hand_over_lists(own: Contact, target: Contact) -> int:
 
 
 def hand_over_history(own: Contact, target: Contact) -> None:
-    """Move what syncs changed about the contact, and the sender's words about its address."""
-    change_rows(db.session, update(RunChange).where(RunChange.contact_id == own.id).values(contact_id=target.id))
+    """Move what syncs changed about the contact, when it was restored, and the sender's words about its address."""
+    for history in (RunChange, Restoration):
+        change_rows(db.session, update(history).where(history.contact_id == own.id).values(contact_id=target.id))
     known = select(SuppressionWords.event_id).where(SuppressionWords.contact_id == target.id)
     words = (SuppressionWords.contact_id == own.id, SuppressionWords.event_id.not_in(known))
     change_rows(db.session, update(SuppressionWords).where(*words).values(contact_id=target.id))

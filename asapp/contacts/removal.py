@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import delete, insert, or_, select, update
 
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
@@ -19,7 +19,7 @@ from asapp.core.bulk import in_chunks
 from asapp.core.clock import utcnow
 from asapp.core.database import change_rows_returning
 from asapp.core.extensions import db
-from asapp.models import Action, Contact, ContactSource
+from asapp.models import Action, Contact, ContactSource, Restoration
 
 NAMED_MAX = 1000
 
@@ -66,15 +66,24 @@ def restore_contacts(user_id: int, contact_ids: Collection[int], by: Actor = ITS
     restored: list[int] = []
     for ids in in_chunks(sorted(contact_ids)):
         same_person = Contact.address_hash.in_(_restore_addresses(user_id, ids))
-        restored += _execute(
-            update(Contact)
-            .where(contacts_of(user_id), or_(Contact.id.in_(ids), same_person), Contact.hidden_at.is_not(None))
-            .values(hidden_at=None, changed_at=utcnow())
-        )
+        chosen = (contacts_of(user_id), or_(Contact.id.in_(ids), same_person), Contact.hidden_at.is_not(None))
+        restored += _remove_tombstones(*chosen)
     if restored:
         entries.record(Action.CONTACTS_RESTORED, by, None, contacts=_named(restored))
     db.session.commit()
     return len(restored)
+
+
+def _remove_tombstones(*chosen: Any) -> Sequence[int]:
+    """Remove these contacts' tombstones, and store when they were set and removed, for the contacts' stories."""
+    now = utcnow()
+    found = select(Contact.id, Contact.hidden_at).where(*chosen).order_by(Contact.id).with_for_update()
+    deleted_at = {row.id: row.hidden_at for row in db.session.execute(found)}
+    for ids in in_chunks(list(deleted_at)):
+        _execute(update(Contact).where(Contact.id.in_(ids)).values(hidden_at=None, changed_at=now))
+        rows = [{"contact_id": each, "deleted_at": deleted_at[each], "restored_at": now} for each in ids]
+        db.session.execute(insert(Restoration), rows)
+    return list(deleted_at)
 
 
 def _restore_addresses(user_id: int, contact_ids: Sequence[int]) -> list[bytes]:

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, delete, exists, insert, literal, or_, select
+from sqlalchemy import ColumnElement, delete, exists, func, insert, literal, or_, select
 
 from asapp.core.clock import utcnow
 from asapp.core.database import change_rows
@@ -97,6 +97,13 @@ def is_address_hidden(user_id: int, hashed: bytes) -> bool:
         Tombstone.user_id == user_id, Tombstone.kind == TombstoneKind.HIDDEN, Tombstone.address_hash == hashed
     )
     return bool(db.session.scalar(select(or_(is_here, is_marked))))
+
+
+def find_erased_at(user_id: int, salesforce_id: str | None, hashed: bytes | None) -> datetime | None:
+    """Return when a person with this Id, or without one with this address, was erased; None if no such person was."""
+    is_it = Tombstone.salesforce_id == salesforce_id if salesforce_id else Tombstone.address_hash == hashed
+    mine = (Tombstone.user_id == user_id, Tombstone.kind == TombstoneKind.ERASED)
+    return db.session.scalar(select(func.max(Tombstone.created_at)).where(*mine, is_it))
 
 
 def restore_address(user_id: int, hashes: Collection[bytes]) -> None:

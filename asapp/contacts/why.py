@@ -11,11 +11,13 @@ from base64 import urlsafe_b64decode
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote
 
 from sqlalchemy import func, select
 
+from asapp.contacts import tombstones
 from asapp.contacts.addresses import address_hash, address_key
 from asapp.contacts.queries import contacts_of
 from asapp.contacts.status import (
@@ -158,10 +160,13 @@ class Here(NamedTuple):
 
 @dataclass(frozen=True)
 class KnownHere:
-    """What our own tables say. outcome: the ledger's, for the Id or, if opted out, for the address."""
+    """What our own tables say. outcome: the ledger's, for the Id or, if opted out, for the address. erased_at: when the
+    person was erased on request.
+    """
 
     contacts: Sequence[Here] = ()
     outcome: str | None = None
+    erased_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -175,6 +180,7 @@ class Verdict:
     was_asked: bool = False  # did Salesforce answer just now?
     error: SalesforceError | None = None
     account_id: str | None = None  # of a person account: its page shows the person
+    erased_at: datetime | None = None
 
     @property
     def kept_as(self) -> str | None:
@@ -362,6 +368,8 @@ def decide_from_here(known: KnownHere) -> Verdict | None:
             answer = Answer.HELD if contact.is_held else Answer.KEPT if contact.kept_as else answer
         verdict = Verdict(answer, contact, contact.salesforce_id, merged_into=contact.merged_into)
         return replace(verdict, account_id=contact.account_id, owner_name=contact.new_owner)
+    if known.erased_at is not None:
+        return Verdict(Answer.ERASED, erased_at=known.erased_at)
     if known.outcome in OF_OUTCOME:
         return Verdict(OF_OUTCOME[LedgerOutcome(known.outcome)])
     return None
@@ -473,7 +481,8 @@ def find_local_records(user_id: int, question: Question, hashed: bytes | None) -
         .where(contacts_of(user_id), is_it)
         .limit(100)
     ).all()
-    return KnownHere([_here(row) for row in rows], _outcome(user_id, question, hashed))
+    erased_at = tombstones.find_erased_at(user_id, question.salesforce_id, hashed)
+    return KnownHere([_here(row) for row in rows], _outcome(user_id, question, hashed), erased_at)
 
 
 def hash_of(question: Question, partner: Partner, vault: Vault) -> bytes | None:

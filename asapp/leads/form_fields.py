@@ -70,19 +70,28 @@ class PageForm(Form):
 
 def check_typed(typed: Typed) -> Typed:
     """Return the cleaned input; raise InvalidFields."""
-    clean = Typed(
-        clean_line(typed.first_name), clean_line(typed.last_name), clean_address(typed.email), typed.has_consented
-    )
+    clean = _cleaned(typed)
+    if errors := find_problems(clean):
+        raise InvalidFields(errors)
+    return clean
+
+
+def find_problems(typed: Typed) -> dict[str, str]:
+    """Return {field: what is wrong with it}."""
+    clean = _cleaned(typed)
     errors = {
         "first_name": name_problem(clean.first_name, FIRST_NAME_MAX, "Enter your first name.") or "",
         "last_name": name_problem(clean.last_name, LAST_NAME_MAX, "Enter your last name.") or "",
         "email": _email_problem(clean.email),
         "consent": "" if clean.has_consented else "Tick the box if you want the emails. Without it nothing is sent.",
     }
-    errors = {field: words for field, words in errors.items() if words}
-    if errors:
-        raise InvalidFields(errors)
-    return clean
+    return {field: words for field, words in errors.items() if words}
+
+
+def _cleaned(typed: Typed) -> Typed:
+    return Typed(
+        clean_line(typed.first_name), clean_line(typed.last_name), clean_address(typed.email), typed.has_consented
+    )
 
 
 def origins_of(typed: str) -> str:

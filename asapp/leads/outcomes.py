@@ -35,6 +35,7 @@ from asapp.models import (
     LinkedKind,
     ListMember,
     Reason,
+    Restoration,
     RunChange,
     Unfollowed,
 )
@@ -292,7 +293,8 @@ def erase_contact(contact: Contact) -> None:
     contact.bounced_at, contact.bounce_reason, contact.bounced_hash = Mark()
     contact.erased_at, contact.changed_at = now, now
     contact.hidden_at = contact.hidden_at or now
-    db.session.execute(delete(ListMember).where(ListMember.contact_id == contact.id))
+    for table in (ListMember, Restoration):
+        db.session.execute(delete(table).where(table.contact_id == contact.id))
     suppressions.delete_words(contact)
     change_rows(db.session, update(RunChange).where(RunChange.contact_id == contact.id).values(old=null(), new=null()))
 

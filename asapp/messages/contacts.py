@@ -36,6 +36,7 @@ class Answer(StrEnum):
     MERGED = "merged"
     DELETED = "deleted"
     REMOVED_HERE = "removed_here"
+    ERASED = "erased"
     HELD = "held"
     KEPT = "kept"
     NOT_VISIBLE = "not_visible"
@@ -292,6 +293,13 @@ VERDICTS: Mapping[Answer, VerdictWords] = {
         "In Salesforce nothing was deleted, and syncs don't bring the contact back.",
         "Press Restore.",
     ),
+    Answer.ERASED: VerdictWords(
+        "Erased",
+        "",
+        "You erased {who} on request",
+        "Name and address were erased here for good, and syncs bring nothing of this person back.",
+        "Nothing. Only the person can come back, by signing up again on your page.",
+    ),
     Answer.HELD: VerdictWords(
         "Held",
         "warn",
@@ -418,6 +426,7 @@ USUAL_ANSWERS = (
     Answer.MERGED,
     Answer.DELETED,
     Answer.REMOVED_HERE,
+    Answer.ERASED,
     Answer.HELD,
     Answer.ON_ITS_WAY,
     Answer.NOT_VISIBLE,

@@ -23,6 +23,7 @@ ARRIVED: Mapping[str, StoryWords] = {
     ContactSource.MANUAL: StoryWords("Added by you"),
 }
 HIDDEN = StoryWords("Deleted here", "By you. Nothing was deleted in Salesforce.")
+RESTORED = StoryWords("Restored", "By you, with all lists.")
 WENT_BY_HAND = StoryWords("Added by you")
 BOUNCED = "Mail bounced in Salesforce"
 TOLD_SALESFORCE = StoryWords("Salesforce was told", "We ticked “Email Opt Out” there.")

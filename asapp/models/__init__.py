@@ -41,6 +41,7 @@ from asapp.models.org_call import OrgCall
 from asapp.models.partner import ApiUsage, CheckVerdict, Partner, PartnerCheck, SetupLink
 from asapp.models.passkey import Passkey, PasskeyChallenge, PasskeyPurpose
 from asapp.models.provider_identity import ProviderIdentity
+from asapp.models.restoration import Restoration
 from asapp.models.run import RunChange, RunPhase, RunStatus, RunTrigger, SyncRun
 from asapp.models.salesforce_list import SalesforceList
 from asapp.models.second_factor import RecoveryCode, SecondFactor
@@ -110,6 +111,7 @@ __all__ = [
     "ProviderIdentity",
     "Reason",
     "RecoveryCode",
+    "Restoration",
     "Review",
     "Role",
     "RunChange",

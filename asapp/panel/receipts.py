@@ -22,6 +22,7 @@ ALL_KINDS = (*STATE_KINDS, "updated", "adopted")
 FIELD_NAMES = {"first_name": "First name", "last_name": "Last name", "email": "Email"}
 COLUMNS = ("salesforce_id", "name", "email", "what", "reason", "field", "old", "new")
 ROWS_A_PIECE = 1000
+BY_NAME = (Contact.search_key, Contact.id)  # as the page Contacts
 
 
 class ChangeLine(NamedTuple):
@@ -71,7 +72,7 @@ def make_receipt(run: SyncRun, limit: int = SHOWN) -> Receipt:
         switched_total=switched_total,
         updated=_changes(run.id, ("updated", "adopted"), limit),
         updated_total=updated_total,
-        added=_added(run.id, limit),
+        added=_added(run, limit),
         added_total=run.created,
         decisions=find_decisions(run) if run.is_held else [],
     )
@@ -86,7 +87,7 @@ def iter_csv(run_id: int) -> Iterator[str]:
         db.session.rollback()
         yield csv_rows(cells for row in rows for cells in _cells(row))
     last_id = 0
-    while made := _read_added(run_id, Contact.id > last_id, limit=ROWS_A_PIECE):
+    while made := _read_added(run_id, Contact.id > last_id, order=(Contact.id,), limit=ROWS_A_PIECE):
         last_id = made[-1].id
         db.session.rollback()
         yield csv_rows((row.salesforce_id, _name(row), row.email, "added", "", "", "", "") for row in made)
@@ -130,18 +131,19 @@ def _read_changes(run_id: int, *conditions: Any, limit: int) -> Sequence[Any]:
     ).all()
 
 
-def _added(run_id: int, limit: int) -> list[ChangeLine]:
+def _added(run: SyncRun, limit: int) -> list[ChangeLine]:
+    conditions = (Contact.user_id == run.connection.user_id, is_shown())  # the advisor's, by the index of the names
     return [
         ChangeLine(row.id, _name(row), row.email, "added", None, [])
-        for row in _read_added(run_id, is_shown(), limit=limit)
+        for row in _read_added(run.id, *conditions, order=BY_NAME, limit=limit)
     ]
 
 
-def _read_added(run_id: int, *conditions: Any, limit: int) -> Sequence[Any]:
+def _read_added(run_id: int, *conditions: Any, order: Sequence[Any], limit: int) -> Sequence[Any]:
     return db.session.execute(
         select(Contact.id, Contact.salesforce_id, Contact.first_name, Contact.last_name, Contact.email)
         .where(Contact.created_in_run_id == run_id, *conditions)
-        .order_by(Contact.id)
+        .order_by(*order)
         .limit(limit)
     ).all()
 

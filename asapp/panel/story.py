@@ -1,4 +1,5 @@
-"""The story of a contact: when it arrived, what syncs changed, lists, consent, and what happened to its address.
+"""The story of a contact: when it arrived, what syncs changed, when it was deleted here and restored, lists, consent, and what
+happened to its address.
 
 Everything is read from what is stored for other reasons. Runs are deleted after a time, and what they changed with them.
 """
@@ -18,12 +19,13 @@ from asapp.leads.consent import Moment
 from asapp.messages import story as words
 from asapp.messages.leads import words_of
 from asapp.messages.suppressions import ENDS, SOURCES, STEPS
-from asapp.models import Contact, ContactSource, RunChange, SyncRun
+from asapp.models import Contact, ContactSource, Restoration, RunChange, SyncRun
 from asapp.models.run import SWITCHED_ON
 from asapp.panel.receipts import changed_fields, owner_in
 from asapp.writeback.queries import ShownWriteBack
 
 CHANGES_MAX = 200
+RESTORED_MAX = 50
 YES, HUSH, TOLD, PLAIN = "yes", "hush", "told", ""  # how an event is marked: asapp.css
 
 
@@ -44,7 +46,13 @@ def story_of(
 ) -> list[StoryEvent]:
     """Return what happened to a contact, newest first. line: of find_contact()."""
     contact = line.contact
-    events = [*_by_syncs(contact), *_lists(line), *_of_address(address), *map(_of_consent, consent)]
+    events = [
+        *_by_syncs(contact),
+        *_by_restoring(contact),
+        *_lists(line),
+        *_of_address(address),
+        *map(_of_consent, consent),
+    ]
     if contact.source != ContactSource.LEAD or not consent:
         events.append(_arrival(line))
     if contact.hidden_at is not None:
@@ -75,6 +83,19 @@ def _by_syncs(contact: Contact) -> Iterable[StoryEvent]:
     for row in rows:
         told = words.of_change(row.kind, row.reason, owner_in(row))
         yield StoryEvent(row.at, _mark_of(row.kind, row.reason), *told, row.run_id, changed_fields(row))
+
+
+def _by_restoring(contact: Contact) -> Iterable[StoryEvent]:
+    """Return when the contact was deleted here and restored, each time. The tombstone that still holds is not among them."""
+    rows = db.session.execute(
+        select(Restoration.deleted_at, Restoration.restored_at)
+        .where(Restoration.contact_id == contact.id)
+        .order_by(Restoration.id.desc())
+        .limit(RESTORED_MAX)
+    )
+    for row in rows:
+        yield StoryEvent(row.restored_at, PLAIN, *words.RESTORED)
+        yield StoryEvent(row.deleted_at, PLAIN, *words.HIDDEN)
 
 
 def _mark_of(kind: str, reason: str | None) -> str:

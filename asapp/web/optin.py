@@ -21,7 +21,7 @@ from asapp.core.database import reading, writing
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
 from asapp.leads import confirming, outbox, sign_up_page
-from asapp.leads.form_fields import Typed
+from asapp.leads.form_fields import Typed, find_problems
 from asapp.leads.sign_up import FirmChanged, FormSeen, FormUsedUp, sign_up
 from asapp.models import ConsentText, OptInPage
 from asapp.web import errors as error_pages
@@ -122,7 +122,8 @@ def take_form(page: OptInPage) -> ResponseReturnValue:
     if was_opened_while_paused(page, token):
         return form(page, text, typed, token, again=CLOSED)
     if token.age_s < LEAST_AGE_S:
-        return form(page, text, typed, token, again=TOO_FAST)
+        problems = find_problems(typed)  # what is missing is the better reason to ask again
+        return form(page, text, typed, token, errors=problems, again="" if problems else TOO_FAST)
     ask, partner = ask_to_confirm(page), page.user.partner
     is_confirmed_later = partner is not None and partner.confirms_sign_ups
     user_id, answer = page.user_id, thank(page)  # the page isn't read again after it is stored

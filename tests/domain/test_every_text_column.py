@@ -40,6 +40,7 @@ ROWS_GO = {
         "provider_identities",
         "first_steps",
         "undos",
+        "restorations",
     ),
 }
 ROWS_GO_WITH_THE_FIRM = {"api_keys", "api_usage", "partner_checks", "setup_links"}

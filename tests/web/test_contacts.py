@@ -53,6 +53,7 @@ from tests.factories import (
     save,
 )
 from tests.mail_links import record
+from tests.signing_up import someone_signs_up
 
 ELSEWHERE = to_18("0035g00000KqT2b")
 FIELDS = ("first_name", "last_name", "email", "salesforce_id", "connection_id", "source", "opted_out", "address_hash")
@@ -656,6 +657,20 @@ def test_a_delete_is_undone_from_its_message_and_a_second_press_changes_nothing(
     assert contact.is_hidden
 
 
+def test_the_story_tells_each_time_that_a_contact_was_deleted_here_and_restored(
+    client: FlaskClient, connection: Connection
+) -> None:
+    contact = make_contact(connection)
+    press_undo(client, client.get(client.post("/contacts/delete", data={"id": contact.id}).location))
+    client.post("/contacts/delete", data={"id": contact.id})
+    client.post("/contacts/selection", data={"id": contact.id, "do": "restore"})
+    client.post("/contacts/delete", data={"id": contact.id})
+    story = words_in(client.get(f"/contacts/{contact.id}")).partition("'s story")[2]
+    deleted, restored = r"Deleted here [\d:]+ \. By you\.", r"Restored [\d:]+ \. By you, with all lists\."
+    told = [match.group().split()[0] for match in re.finditer(f"{deleted}|{restored}", story)]
+    assert told == ["Deleted", "Restored", "Deleted", "Restored", "Deleted"]
+
+
 def test_what_is_deleted_for_good_offers_no_undo(client: FlaskClient, alice: User) -> None:
     done = client.post("/contacts/delete", data={"id": make_contact(alice).id})
     page = client.get(done.location)
@@ -948,6 +963,16 @@ def test_why_when_salesforce_gives_no_answer(client: FlaskClient, connection: Co
         answer = ask(client, ELSEWHERE)
     assert "Ewa Nowak belongs to someone else" in answer
     assert "This is what we know here." in answer
+
+
+def test_why_of_a_person_who_was_erased_says_when_and_only_to_their_advisor(client: FlaskClient, alice: User) -> None:
+    lead = someone_signs_up(alice, "ewa@wisla.example")
+    client.post(f"/leads/erase/{lead.contact_id}")
+    answer = ask(client, "Ewa@Wisla.example")
+    assert "Erased You erased Ewa@Wisla.example on request" in answer
+    assert f"Erased {utcnow().day} {utcnow():%B %Y}" in answer
+    log_in(client, make_advisor(alice.partner))
+    assert "Erased" not in ask(client, "ewa@wisla.example")
 
 
 def test_why_without_a_connection(client: FlaskClient, app: Flask) -> None:

@@ -607,6 +607,17 @@ def test_history_and_receipt(client: FlaskClient, connection: Connection) -> Non
     assert '"\'=zoe@fjord.example"' in csv.text
 
 
+def test_a_receipt_lists_the_people_who_were_added_by_name_as_contacts_does(
+    client: FlaskClient, connection: Connection
+) -> None:
+    run = finished(connection)
+    for name in ("Zoe", "Älva", "Mia"):
+        make_contact(connection, first_name=name, last_name="Berg", created_in_run_id=run.id)
+    in_order = re.compile("Älva Berg.*Mia Berg.*Zoe Berg", re.DOTALL)
+    assert in_order.search(client.get(f"/settings/integrations/runs/{run.id}").text)
+    assert in_order.search(client.get("/contacts").text)
+
+
 def test_the_syncs_that_changed_something_can_be_looked_at_alone(client: FlaskClient, connection: Connection) -> None:
     nothing = dict.fromkeys(("created", "updated", "reactivated", "deactivated"), 0)
     quiet, found = (finished(connection, **nothing, also=also) for also in ({}, {"gone": 1}))

@@ -121,6 +121,18 @@ def test_a_sign_up_stores_lead_contact_and_consent(client: FlaskClient, address:
     assert lead.details[event.key]["client_address"] == "127.0.0.1"
 
 
+def test_a_form_sent_within_a_moment_says_what_is_missing_before_that_it_was_quick(
+    client: FlaskClient, address: str
+) -> None:
+    at_once = token_in(client.get(address).text)
+    incomplete = send(client, address, token=at_once, last_name="")
+    assert "Enter your last name." in incomplete.text
+    assert "very quick" not in incomplete.text
+    whole = send(client, address, token=token_in(incomplete.text))
+    assert (whole.status_code, count(Lead)) == (422, 0)
+    assert "That was very quick." in whole.text
+
+
 def test_the_thanks_name_only_the_advisor(client: FlaskClient, address: str) -> None:
     html = client.get(send(client, address).location).text
 
