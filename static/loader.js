@@ -85,6 +85,35 @@
     document.querySelector("main [aria-invalid=true]")?.focus();
   }
 
+  // ---- Boxes stay ticked while pages of a table are turned: those on other pages go along in the form, with their number told.
+  const ticked = new Set();
+  const boxes = () => document.querySelectorAll(".tick input[name=id]");
+  document.addEventListener("change", (event) => {
+    if (event.target.matches(".tick input[name=id]")) event.target.checked ? ticked.add(event.target.value) : ticked.delete(event.target.value);
+  });
+  for (const name of ["htmx:afterSwap", "htmx:historyRestore"]) document.addEventListener(name, tickAgain);
+
+  function tickAgain() {
+    const elsewhere = new Set(ticked);
+    for (const box of boxes()) box.checked = elsewhere.delete(box.value);
+    const note = document.querySelector("[data-elsewhere]");
+    if (!note) return;
+    note.querySelectorAll("input").forEach((input) => input.remove());
+    note.hidden = !elsewhere.size;
+    note.querySelector("b").textContent = elsewhere.size;
+    for (const id of elsewhere) {
+      const input = document.createElement("input");
+      Object.assign(input, { type: "hidden", name: "id", value: id });
+      note.append(input);
+    }
+  }
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest("[data-untick]")) return;
+    ticked.clear();
+    for (const box of boxes()) if (box.checked) ticked.add(box.value);
+    tickAgain();
+  });
+
   // ---- Show a password that is being typed: data-reveal names the field.
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-reveal]");

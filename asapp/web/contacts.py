@@ -76,6 +76,7 @@ blueprint = Blueprint("contacts", __name__, url_prefix="/contacts")
 
 ID = "<int:contact_id>"
 IDS_MAX = 1000  # in one form
+ADDRESS_HOLDS = 200  # numbers of contacts
 STORY_MAX = 100  # entries of a contact's story
 DELETED_HERE = "deleted"  # among the lists to pick from
 LIVE_QUESTIONS = "30 per minute"
@@ -221,6 +222,8 @@ def selection() -> ResponseReturnValue:
         if request.form.get("which") == "all":
             flash("Delete works on ticked contacts only, so nothing was changed. Choose “those ticked”.", "plain")
             return go_to(way_back())
+        if len(ids) > ADDRESS_HOLDS:
+            return ask_to_delete(ids)
         return go_to(url_for("contacts.confirm_delete", id=ids, back=way_back()) if ids else _none_chosen())
     if what == "restore":
         return restore()
@@ -249,7 +252,10 @@ def selection() -> ResponseReturnValue:
 @blueprint.get("/delete")
 @advisor_required
 def confirm_delete() -> ResponseReturnValue:
-    ids = [_number(value) for value in request.args.getlist("id")[:IDS_MAX]]
+    return ask_to_delete([_number(value) for value in request.args.getlist("id")[:IDS_MAX]])
+
+
+def ask_to_delete(ids: Sequence[int]) -> str:
     lines = queries.find_some(current_user.id, ids, utcnow())
     if not lines:
         abort(404)

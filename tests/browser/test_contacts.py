@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
+from asapp.contacts import lists
 from tests.browser.conftest import OpenPage
 from tests.browser.house import Firm
 from tests.browser.looking import PHONE, Htmx, follow, inspect, take_picture
@@ -77,6 +78,40 @@ def test_search_filter_and_pages(synced: Firm, open_page: OpenPage, htmx: Htmx) 
     if not htmx.loads:
         page.get_by_role("button", name="Search").click()
     main(page, "No contact matches that.")
+
+
+def test_ticked_boxes_stay_ticked_while_pages_are_turned(synced: Firm, open_page: OpenPage) -> None:
+    with synced.house.rows():
+        lists.create_list(synced.advisor_id, "Autumn letter")
+    page = open_page(synced)
+    page.goto(synced.url("/contacts"))
+    boxes, elsewhere = page.locator("#people .tick input"), page.locator("[data-elsewhere]")
+    boxes.nth(0).check()
+    boxes.nth(1).check()
+    expect(elsewhere).to_be_hidden()
+    page.get_by_role("link", name="Next").click()
+    main(page, "51 to 64 of 64")
+    expect(elsewhere).to_have_text("2 more ticked on other pages. Untick them")
+    inspect(page, "contacts-ticked-elsewhere")
+    boxes.nth(0).check()
+    page.get_by_role("link", name="Previous").click()
+    main(page, "1 to 50 of 64")
+    expect(boxes.nth(0)).to_be_checked()
+    expect(elsewhere).to_contain_text("1 more ticked")
+    boxes.nth(0).uncheck()
+    page.go_back()  # the page as htmx had kept it
+    main(page, "51 to 64 of 64")
+    expect(boxes.nth(0)).to_be_checked()
+    expect(elsewhere).to_contain_text("1 more ticked")
+    page.get_by_label("List", exact=True).last.select_option(label="Autumn letter")
+    follow(page, page.get_by_role("button", name="Add to list"))
+    main(page, "2 contacts added to “Autumn letter”.")
+    boxes.nth(0).check()
+    page.get_by_role("link", name="Previous").click()
+    main(page, "1 to 50 of 64")
+    page.get_by_role("button", name="Untick them").click()
+    expect(elsewhere).to_be_hidden()
+    expect(page.get_by_role("button", name="Delete…")).to_be_hidden()
 
 
 def test_a_phone_shows_the_first_contact_on_the_first_screen(synced: Firm, open_page: OpenPage) -> None:

@@ -616,6 +616,13 @@ def test_delete_says_that_it_works_on_ticked_contacts_only(client: FlaskClient, 
     assert "Delete works on ticked contacts only, so nothing was changed." in client.get(response.location).text
 
 
+def test_more_than_an_address_holds_are_asked_about_at_once(client: FlaskClient, alice: User) -> None:
+    ids = [make_contact(alice).id for _ in range(201)]
+    answer = client.post("/contacts/selection", data={"id": ids, "do": "delete"})
+    assert answer.status_code == 200
+    assert "Delete 201 contacts?" in answer.text
+
+
 def test_deleting_is_confirmed_and_says_what_it_does_not_do(client: FlaskClient, connection: Connection) -> None:
     """Rule contacts 10."""
     contact, by_hand = make_contact(connection), make_contact(connection.user)
