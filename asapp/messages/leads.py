@@ -71,6 +71,12 @@ MEANINGS: Mapping[str, str] = {
     Shown.CONSENT_HIDDEN: "The consent record can't be seen in Salesforce, which counts as opted out. Inactive here.",
 }
 
+# Of a person who opted out there and has asked for email on the page since, or all the same.
+ASKED_ALL_THE_SAME = (
+    "Has opted out in Salesforce, and signing up here doesn't change that: nothing is sent. Ask this person; if they want your "
+    "emails, untick Email Opt Out in Salesforce."
+)
+
 
 class Hold(StrEnum):
     """Why none of an advisor's leads are sent at the moment."""
@@ -145,6 +151,8 @@ def words_of(event: ConsentEvent) -> EventWords:
 
 def meaning_of(lead: Lead, shown: str, hold: str | None) -> str:
     """Return what the state means, in one sentence for the table."""
+    if shown == Shown.OPTED_OUT and lead.asked_again_at is not None:
+        return ASKED_ALL_THE_SAME
     if shown in MEANINGS:
         return MEANINGS[shown]
     if shown == Shown.WAITING:

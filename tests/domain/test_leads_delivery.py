@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import psycopg
 import pytest
@@ -10,11 +11,12 @@ from flask import Flask
 from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 
+from asapp.alerts import lead_mails
 from asapp.contacts.status import contact_rows, reason_of
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
-from asapp.leads import decisions, outbox
+from asapp.leads import decisions, outbox, queries
 from asapp.messages.leads import Shown, meaning_of, refusal_of
 from asapp.models import ConsentEvent, Contact, Lead, LeadState, Reason
 from orgsim.answers import Answer
@@ -89,6 +91,29 @@ def test_a_person_who_opted_out_there_is_linked_inactive_and_the_advisor_sees_it
     assert db.session.get_one(Contact, lead.contact_id).opted_out
     kinds = db.session.scalars(select(ConsentEvent.kind).order_by(ConsentEvent.id)).all()
     assert kinds == ["opted_in", "opted_out"]
+
+
+def test_the_line_and_the_mail_of_a_lead_say_that_this_person_had_opted_out_there(office: PostOffice) -> None:
+    before = utcnow() - timedelta(seconds=1)
+    lead_id = office.org.add_lead(office.user, last_name="Chou", email="mei.chou@harbour.example")
+    office.org.opt_out(lead_id)
+    someone_signs_up(office.advisor)
+    office.deliver()
+    letter = lead_mails.write(office.advisor.id, before, utcnow(), "https://asapp.example")
+    assert letter
+    (line,) = queries.find_lines(office.advisor, utcnow())
+    told = "Has opted out in Salesforce, and signing up here doesn't change that: nothing is sent."
+    assert told in line.meaning
+    assert told in " ".join(letter.text.split())
+
+
+def test_a_person_who_opts_out_after_signing_up_is_not_said_to_have_asked_all_the_same(office: PostOffice) -> None:
+    lead = someone_signs_up(office.advisor)
+    office.deliver()
+    office.org.opt_out(str(office.lead().salesforce_id))
+    office.sync()
+    (line,) = queries.find_lines(office.advisor, utcnow())
+    assert (line.lead.id, line.meaning) == (lead.id, "Opted out in Salesforce. Inactive here.")
 
 
 def test_a_sign_up_with_an_address_that_opted_out_is_inactive_at_once(office: PostOffice) -> None:
