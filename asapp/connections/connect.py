@@ -31,7 +31,7 @@ from asapp.core.database import change_rows, change_rows_returning, end_read
 from asapp.core.extensions import db
 from asapp.core.vault import CannotOpen
 from asapp.messages.codes import Code
-from asapp.models import Action, Connection, OAuthState, Partner, User
+from asapp.models import Action, Connection, OAuthState, Partner, PendingGrant, User
 from asapp.models.columns import new_public_id
 from asapp.salesforce import oauth
 from asapp.salesforce.errors import CODE, OurBug, SalesforceError
@@ -254,6 +254,8 @@ def store_grant(user: User, partner_id: int, grant: Grant, who: Identity, access
     else:
         replaced = connections.find_revocable(current, access) if current else None
         connection = connections.put_grant(user, partner_id, grant, who, access)
+        # This log-in is the decision: the tick revokes the other one.
+        switching.withdraw(PendingGrant.user_id == user.id)
         outcome = ConnectOutcome.CONNECTED
         try:
             entries.record(Action.CONNECTED, by, connection)

@@ -150,8 +150,8 @@ NEXT_STEPS: Mapping[Occasion, Mapping[FixedBy, str]] = {
         FixedBy.NOBODY: "Press Connect Account again in a few minutes.",
     },
     RECONNECT: {
-        FixedBy.ADVISOR: "Connect once more as the same Salesforce user. It takes about 30 seconds.",
-        FixedBy.FIRM_ADMIN: "Forward the text below to your Salesforce admin, then connect once more.",
+        FixedBy.ADVISOR: "Press Connect Account and log in as the same Salesforce user. It takes about 30 seconds.",
+        FixedBy.FIRM_ADMIN: "Forward the text below to your Salesforce admin, then press Connect Account.",
     },
     SYNC: {
         FixedBy.ADVISOR: "Press Connect Account and log in as the same Salesforce user.",

@@ -83,7 +83,7 @@ def test_a_permission_that_was_withdrawn(synced: Firm, open_page: OpenPage) -> N
     page.goto(synced.url("/contacts"))
     expect(page.get_by_role("region", name="Salesforce needs you")).to_be_visible()
     inspect(page, "banner-reconnect")
-    press(page, "Reconnect")
+    press(page, "Connect Account")
     press(page, "Log in as Amara Okafor")
     press(page, "Allow")
     expect(page.get_by_role("button", name="Sync Account")).to_be_visible()

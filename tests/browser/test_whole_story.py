@@ -255,7 +255,7 @@ def the_permission_is_revoked_and_given_again(story: Story, advisor: Page) -> No
     story.org.org.expire_sessions(story.amara)
     sync(advisor, "Needs reconnecting")
     follow(advisor, advisor.get_by_role("link", name="Contacts", exact=True))
-    advisor.get_by_role("button", name="Reconnect").click()  # in the banner
+    advisor.get_by_role("button", name="Connect Account").click()  # in the banner
     allow(advisor)  # still logged in at Salesforce
     expect(advisor.get_by_role("status")).to_contain_text("Connected", timeout=PATIENCE_MS)
     sync(advisor, "Sync complete")

@@ -378,7 +378,7 @@ ADVISORS_PAGE = f"{PUBLIC_URL}{mail_text.INTEGRATIONS}"
 @pytest.mark.parametrize(
     ("reason", "words"),
     [
-        ("permission_withdrawn", "Connect once more as the same Salesforce user."),
+        ("permission_withdrawn", "Press Connect Account and log in as the same Salesforce user."),
         ("inactive_user", "Text for your Salesforce admin:"),
     ],
 )

@@ -478,6 +478,16 @@ def test_keep_gives_the_new_grant_back(desk: ConnectingDesk) -> None:
     assert desk.approvals() == [desk.tokens_of(desk.connection())[1]]
 
 
+def test_logging_in_as_the_connected_user_after_another_one_is_keep(desk: ConnectingDesk) -> None:
+    desk.connect()
+    desk.connect(desk.jonas)
+    assert desk.connect() == "connected"
+    assert switching.find_pending(desk.advisor) is None
+    with writing():
+        assert switching.revoke_expired(desk.access) == 1
+    assert len(desk.approvals()) == 1
+
+
 def test_no_decision_within_fifteen_minutes_is_keep(desk: ConnectingDesk) -> None:
     desk.connect()
     desk.connect(desk.jonas)

@@ -194,6 +194,21 @@ def test_switching_over_http(client: FlaskClient, desk: ConnectingDesk) -> None:
     assert "jonas<wbr>@northgate.example" in client.get(PANEL).text
 
 
+def test_a_connection_that_needs_reconnecting_is_not_called_connected_beside_another_users_log_in(
+    client: FlaskClient, desk: ConnectingDesk
+) -> None:
+    come_back(client, visit(start(client), desk.amara))
+    connection = desk.connection()
+    connections.mark_needs_reconnect(db.session(), connection.id, "permission_withdrawn", connection.token_version)
+    db.session.commit()
+    page = come_back(client, visit(start(client, another="1"), desk.jonas))
+    assert "You have just logged in as" in page
+    assert "Connected now" not in page
+    assert "still needs reconnecting: press Connect Account" in page
+    page = come_back(client, visit(start(client), desk.amara))
+    assert "Decide now" not in page
+
+
 def test_another_user_is_asked_to_log_in_again(client: FlaskClient, desk: ConnectingDesk) -> None:
     assert "prompt=login" in start(client, another="1")
     assert "prompt=" not in start(client)

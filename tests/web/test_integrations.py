@@ -433,7 +433,7 @@ def test_a_connection_that_needs_its_advisor(client: FlaskClient, alice: User) -
     assert has_button(page, "Connect Account")
     elsewhere = client.get("/settings").text
     assert "Salesforce needs you" in elsewhere
-    assert has_button(elsewhere, "Reconnect")
+    assert has_button(elsewhere, "Connect Account")
 
 
 def test_there_is_no_banner_otherwise(client: FlaskClient, connection: Connection) -> None:
