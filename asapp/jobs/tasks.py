@@ -28,7 +28,7 @@ from asapp.health import heartbeats, retention
 from asapp.leads.delivery import deliver
 from asapp.leads.outbox import enqueue_due
 from asapp.models import Partner
-from asapp.partners.checks import find_waiting_secrets, run_checks
+from asapp.partners.checks import find_due, run_checks
 from asapp.salesforce.errors import SalesforceError
 from asapp.sends import prepare
 from asapp.sync import rounds
@@ -160,7 +160,7 @@ def tick() -> None:
         enqueue_due(_queues().enqueue_leads)
         writeback_outbox.enqueue_due(_queues().enqueue_opt_outs)
         _queues().enqueue_idle(find_idle())
-        _queues().enqueue_checks(find_waiting_secrets())
+        _queues().enqueue_checks(find_due())
         alerts.update_alerts()
         if mail_delivery.are_due():
             _queues().enqueue_mails()

@@ -35,6 +35,7 @@ class CheckWhy(StrEnum):
     """The result of a check, if it is not a Code."""
 
     HOST_FIRST = "host_first"
+    HOST_AWAY = "host_away"
     KEY_FIRST = "key_first"
     CALLBACK_FIRST = "callback_first"
     PKCE_FIRST = "pkce_first"
@@ -43,6 +44,11 @@ class CheckWhy(StrEnum):
     NOBODY_ASKED = "nobody_asked"
     RECONNECT_FIRST = "reconnect_first"
     API_FIRST = "api_first"
+    API_AWAY = "api_away"
+    CALLS_FIRST = "calls_first"
+    ERROR_STATUS = "error_status"
+    TOKEN_BUSY = "token_busy"
+    NOTHING_THERE = "nothing_there"
     OTHER_ANSWER = "other_answer"
     ANSWERS = "answers"
     UNREACHABLE = "unreachable"
@@ -127,12 +133,17 @@ class CheckWords(NamedTuple):
     path: str = ""
 
 
-ASK_AGAIN = "Salesforce did not answer in time. Nothing is known to be wrong; check again in a few minutes."
+ASK_AGAIN = "Nothing is known to be wrong; check again in a few minutes."
+MY_DOMAIN = "Setup › My Domain › My Domain Details › Current My Domain URL"
 WITH_ADVISOR = "Can only be seen with an advisor's own permission. Checked when the first one connects."
 
 WORDS: dict[tuple[str | None, str], CheckWords] = {
-    (None, Code.NO_ANSWER): CheckWords(ASK_AGAIN),
+    (None, Code.NO_ANSWER): CheckWords(f"Salesforce did not answer in time. {ASK_AGAIN}"),
+    (None, CheckWhy.ERROR_STATUS): CheckWords(
+        f"Salesforce answered with an error of its own (status {{detail}}). {ASK_AGAIN}"
+    ),
     (None, CheckWhy.HOST_FIRST): CheckWords("Not asked, since the host has to be right first."),
+    (None, CheckWhy.HOST_AWAY): CheckWords("Not asked, since the host did not answer."),
     (None, CheckWhy.KEY_FIRST): CheckWords("Not asked, since the Consumer Key has to be right first."),
     (None, CheckWhy.CALLBACK_FIRST): CheckWords("Not asked, since the callback URL has to be right first."),
     (None, CheckWhy.PKCE_FIRST): CheckWords("Not asked, since PKCE has to be accepted first."),
@@ -143,6 +154,8 @@ WORDS: dict[tuple[str | None, str], CheckWords] = {
         "The advisor whose permission we would have used has to connect again. Checked when someone is connected."
     ),
     (None, CheckWhy.API_FIRST): CheckWords("Not asked, since the API has to answer first."),
+    (None, CheckWhy.CALLS_FIRST): CheckWords("Not asked, since the org has no calls left."),
+    (None, CheckWhy.API_AWAY): CheckWords("Not asked, since the API did not answer."),
     (None, CheckWhy.OTHER_ANSWER): CheckWords(
         "Salesforce answered in words we don't know: “{detail}”. Known when someone connects."
     ),
@@ -150,19 +163,17 @@ WORDS: dict[tuple[str | None, str], CheckWords] = {
     (HOST, CheckWhy.ANSWERS): CheckWords("{detail} answers as an org."),
     (HOST, CheckWhy.UNREACHABLE): CheckWords(
         "Nothing answers at {detail}. Most often the address is mistyped.",
-        "Setup › My Domain › My Domain Details › Current My Domain URL",
+        MY_DOMAIN,
     ),
     (HOST, CheckWhy.MOVED): CheckWords(
         "{detail} redirects us: the org has another address now.",
-        "Setup › My Domain › My Domain Details › Current My Domain URL",
+        MY_DOMAIN,
     ),
     (HOST, CheckWhy.NOT_AN_ORG): CheckWords(
         "{detail} answers, but not as a Salesforce org does.",
-        "Setup › My Domain › My Domain Details › Current My Domain URL",
+        MY_DOMAIN,
     ),
-    (HOST, CheckWhy.NOT_SALESFORCE): CheckWords(
-        "This is no address of Salesforce's.", "Setup › My Domain › My Domain Details › Current My Domain URL"
-    ),
+    (HOST, CheckWhy.NOT_SALESFORCE): CheckWords("This is no address of Salesforce's.", MY_DOMAIN),
     # key
     (KEY, CheckWhy.KNOWN): CheckWords(""),
     (KEY, Code.BAD_KEY): CheckWords(
@@ -221,6 +232,12 @@ WORDS: dict[tuple[str | None, str], CheckWords] = {
     (SCOPES, CheckWhy.NOT_LISTED): CheckWords("Salesforce did not say which scopes it granted."),
     # api
     (API, CheckWhy.ANSWERS): CheckWords("Answers with {detail}."),
+    (API, CheckWhy.UNREACHABLE): CheckWords(f"Nothing answers at {{detail}}. {ASK_AGAIN}", MY_DOMAIN),
+    (API, CheckWhy.MOVED): CheckWords("{detail} redirects us: the org has another address now.", MY_DOMAIN),
+    (API, CheckWhy.NOTHING_THERE): CheckWords(
+        "{detail} answers, but has no API there (status 404). The org may have moved to another address.", MY_DOMAIN
+    ),
+    (API, CheckWhy.TOKEN_BUSY): CheckWords(f"Salesforce didn't renew the advisor's permission just now. {ASK_AGAIN}"),
     (API, Code.API_DISABLED): CheckWords(
         "Salesforce says that the API is off, for the org or for this advisor.",
         f"{PROFILES} › System Permissions › API Enabled",
@@ -255,7 +272,8 @@ WORDS: dict[tuple[str | None, str], CheckWords] = {
         "Setup › Object Manager › (the related object) › Fields & Relationships › (the field) › Set Field-Level Security",
     ),
     (OPT_OUT, Code.FIELD_HIDDEN): CheckWords(
-        "The connected advisor can't see {detail} on Contact, so nothing is synced. Salesforce hides such fields by default.",
+        "The connected advisor can't see a field {detail} on Contact, so nothing is synced. Either there is none of that "
+        "name, or it is hidden: Salesforce hides new fields by default.",
         FIELD_SECURITY.format(object="Contact"),
     ),
     (OPT_OUT, CheckWhy.HIDDEN_ON_LEAD): CheckWords(
@@ -319,7 +337,8 @@ WORDS: dict[tuple[str | None, str], CheckWords] = {
         "{detail} calls of the last 24 hours are used, by everything at the firm together."
     ),
     (ALLOWANCE, CheckWhy.USED_UP): CheckWords(
-        "The org has used up its calls of the last 24 hours {detail}. Syncs wait and go on by themselves.",
+        "The org has used up its calls of the last 24 hours. Syncs wait and go on by themselves. If it happens daily, a "
+        "longer interval needs fewer calls; more calls are between the firm and Salesforce.",
         "Setup › Company Information › API Requests, Last 24 Hours",
     ),
     (ALLOWANCE, CheckWhy.NOT_LISTED): CheckWords("Salesforce did not say how many calls are left."),

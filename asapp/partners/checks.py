@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from asapp.connections.call_log import Caller
@@ -25,7 +25,7 @@ from asapp.messages.checks import TITLES, CheckName, CheckWhy, words_of
 from asapp.messages.codes import Code
 from asapp.models import CheckVerdict, Connection, Partner, PartnerCheck
 from asapp.partners import opt_out_field
-from asapp.partners.partners import use_pending_secret
+from asapp.partners.partners import AWAY_CODES, AWAY_WHYS, IS_AWAY, use_pending_secret
 from asapp.salesforce import probe
 from asapp.salesforce.errors import SalesforceError
 from asapp.salesforce.oauth import App
@@ -49,7 +49,11 @@ OUTCOMES: Mapping[str, tuple[CheckName, str]] = {
     Code.NO_REFRESH_TOKEN: (CheckName.SCOPES, CheckWhy.SCOPES_MISSING),
 }
 # Answers that say nothing: the earlier result (of a log-in that worked, say) stays. A change of the app deletes it.
-PROVES_NOTHING = (Code.NO_ANSWER, CheckWhy.NO_OBJECTION, CheckWhy.SAME_ANSWER, CheckWhy.OTHER_ANSWER)
+PROVES_NOTHING = (
+    *(Code.NO_ANSWER, CheckWhy.HOST_AWAY, CheckWhy.API_AWAY, CheckWhy.CALLS_FIRST),
+    *(CheckWhy.NO_OBJECTION, CheckWhy.SAME_ANSWER, CheckWhy.OTHER_ANSWER),
+)
+WAITS = (CheckWhy.USED_UP, *AWAY_WHYS)  # nothing to fix, and not as it should be
 # These depend on what the browser sent, which its user can change: no proof, but a reason to ask Salesforce.
 OF_THE_BROWSER = frozenset({Code.REDIRECT_MISMATCH, Code.SCOPE_MISSING, Code.NO_API_SCOPE, Code.NO_REFRESH_TOKEN})
 
@@ -64,6 +68,16 @@ class SetupCheck:
     says: str
     path: str
     checked_at: datetime | None = None
+    why: str = ""
+
+    @property
+    def is_waiting(self) -> bool:
+        """Is there nothing to fix, but Salesforce did not answer, or has no calls left?"""
+        return (
+            self.verdict == CheckVerdict.UNKNOWN
+            and self.why in WAITS
+            and self.code in (*AWAY_CODES, CheckName.ALLOWANCE)
+        )
 
     @property
     def is_good(self) -> bool:
@@ -76,13 +90,22 @@ class SetupCheck:
 
 @dataclass(frozen=True)
 class Checklist:
-    """All checks in the order in which to fix them, red ones first."""
+    """All checks in the order in which to fix them, red ones first, then those that wait."""
 
     checks: tuple[SetupCheck, ...]
 
     @property
     def checked_at(self) -> datetime | None:
         return max((check.checked_at for check in self.checks if check.checked_at), default=None)
+
+    @property
+    def waiting(self) -> list[SetupCheck]:
+        return [check for check in self.checks if check.is_waiting]
+
+    @property
+    def is_away(self) -> bool:
+        """Did Salesforce not answer?"""
+        return any(check.code in AWAY_CODES for check in self.waiting)
 
     def count(self, verdict: str) -> int:
         return Counter(check.verdict for check in self.checks)[CheckVerdict(verdict)]
@@ -120,9 +143,11 @@ def as_checklist(findings: Iterable[Finding]) -> Checklist:
     return _in_order(sorted(found, key=lambda check: list(TITLES).index(check.code)))
 
 
-def find_waiting_secrets() -> list[int]:
-    """Return the ids of the partners whose new secret has not been accepted yet."""
-    query = select(Partner.id).where(Partner.pending_secret_sealed.is_not(None), Partner.is_enabled)
+def find_due() -> list[int]:
+    """Return the ids of the partners whose new secret has not been accepted yet, or whose Salesforce did not answer."""
+    away = select(PartnerCheck.code).where(PartnerCheck.partner_id == Partner.id, *IS_AWAY)
+    is_due = or_(Partner.pending_secret_sealed.is_not(None), away.exists())
+    query = select(Partner.id).where(is_due, Partner.is_enabled)
     return list(db.session.scalars(query.order_by(Partner.id)))
 
 
@@ -261,13 +286,17 @@ def store_figures(partner_id: int, opt_out_fields: Sequence[str], answer: probe.
 
 
 def store(partner_id: int, findings: Sequence[Finding], is_whole: bool = False) -> None:
-    """Replace earlier findings with these; a finding that is not known now doesn't replace a known one."""
+    """Replace earlier findings with these; one that proves nothing doesn't replace a known one, is_whole or not.
+
+    Host and API that don't answer are no longer good, but one that is red stays red.
+    """
     now = utcnow()
     table = PartnerCheck
-    if is_whole:
-        replaced = table.code.not_in([f.code for f in findings if f.is_good is None and f.why in PROVES_NOTHING])
-    else:
-        replaced = table.code.in_([f.code for f in findings])
+    unknown = [f for f in findings if f.is_good is None]
+    away = {f.code for f in unknown if f.code in AWAY_CODES and f.why in AWAY_WHYS}
+    proves_nothing = {f.code for f in unknown if f.why in PROVES_NOTHING} - away
+    stays = or_(table.code.in_(proves_nothing), table.code.in_(away) & (table.verdict == CheckVerdict.BAD))
+    replaced = ~stays if is_whole else table.code.in_([f.code for f in findings]) & ~stays
     db.session.execute(delete(table).where(table.partner_id == partner_id, replaced))
     left = set(db.session.scalars(select(table.code).where(table.partner_id == partner_id)))
     latest = {f.code: f for f in findings}
@@ -291,9 +320,9 @@ def store(partner_id: int, findings: Sequence[Finding], is_whole: bool = False) 
 
 def _check(code: str, verdict: str, why: str, detail: str, checked_at: datetime | None) -> SetupCheck:
     words = words_of(code, why, detail)
-    return SetupCheck(code, TITLES[code], CheckVerdict(verdict), words.says, words.path, checked_at)
+    return SetupCheck(code, TITLES[code], CheckVerdict(verdict), words.says, words.path, checked_at, why)
 
 
 def _in_order(checks: Iterable[SetupCheck]) -> Checklist:
-    order = {CheckVerdict.BAD: 0, CheckVerdict.GOOD: 1, CheckVerdict.UNKNOWN: 2}
-    return Checklist(tuple(sorted(checks, key=lambda check: order[check.verdict])))
+    order = {CheckVerdict.BAD: 0, CheckVerdict.GOOD: 2, CheckVerdict.UNKNOWN: 3}
+    return Checklist(tuple(sorted(checks, key=lambda check: 1 if check.is_waiting else order[check.verdict])))

@@ -23,16 +23,30 @@ from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields, clean_line
 from asapp.core.vault import CannotOpen, Vault
 from asapp.leads import sign_up_page
+from asapp.messages.checks import CheckName, CheckWhy
+from asapp.messages.codes import Code
 from asapp.models import Action, CheckVerdict, Connection, ConnectionStatus, Partner, PartnerCheck, Role, User
 from asapp.models.columns import new_public_id
 from asapp.partners.form_fields import RESERVED_SLUGS, SETTINGS, SLUG_MAX, AppDetails, PartnerForm
 from asapp.partners.opt_out_field import spelling_of_opt_out_fields
-from asapp.salesforce.probe import WITHOUT_USER
+from asapp.salesforce.probe import OPT_OUTS, TO_WRITE_BACK, WITHOUT_USER
 
 SLUG_TRIES = 5
 QUOTED = ("name", *SETTINGS, "salesforce_url")  # by the audit log; of sealed ones it says only that they changed
 SEALED = ("consumer_key_sealed", "consumer_secret_sealed", "pending_secret_sealed")
 SLUG_TAKEN = "Another firm has this one already."
+ON_OPT_OUTS = (*OPT_OUTS, TO_WRITE_BACK)  # checks that ask about the opt-out fields
+# Nothing is known to be wrong, but Salesforce did not answer the last check.
+AWAY_CODES = frozenset({CheckName.HOST, CheckName.API})
+AWAY_WHYS = (
+    *(Code.NO_ANSWER, CheckWhy.ERROR_STATUS, CheckWhy.TOKEN_BUSY),
+    *(CheckWhy.UNREACHABLE, CheckWhy.MOVED, CheckWhy.NOTHING_THERE),
+)
+IS_AWAY = (
+    PartnerCheck.code.in_(AWAY_CODES),
+    PartnerCheck.verdict == CheckVerdict.UNKNOWN,
+    PartnerCheck.why.in_(AWAY_WHYS),
+)
 STATES = ("enabled", "waiting", "attention", "disabled")
 
 
@@ -42,6 +56,7 @@ class PartnerRow:
     advisors: int
     connected: int
     needs_attention: bool
+    is_away: bool  # Salesforce did not answer the last check
     last_good_sync_at: datetime | None  # the latest of its advisors
 
 
@@ -66,8 +81,9 @@ def list_partners(search: str = "", state: str = "") -> list[PartnerRow]:
         PartnerCheck.partner_id == Partner.id, PartnerCheck.verdict == CheckVerdict.BAD
     )
     attention = or_(red.exists(), broken > 0)
+    away = select(PartnerCheck.code).where(PartnerCheck.partner_id == Partner.id, *IS_AWAY).exists()
     synced = select(func.max(Connection.last_good_sync_at)).where(Connection.partner_id == Partner.id).scalar_subquery()
-    query = select(Partner, advisors, connected, attention, synced).where(Partner.deleted_at.is_(None))
+    query = select(Partner, advisors, connected, attention, away, synced).where(Partner.deleted_at.is_(None))
     if wanted := clean_line(search).lower():
         query = query.where(
             or_(
@@ -84,7 +100,9 @@ def list_partners(search: str = "", state: str = "") -> list[PartnerRow]:
     if state in filters:
         query = query.where(filters[state])
     rows = db.session.execute(query.order_by(func.lower(Partner.name), Partner.id))
-    return [PartnerRow(partner, people, linked, bool(bad), at) for partner, people, linked, bad, at in rows]
+    return [
+        PartnerRow(partner, people, linked, bool(bad), bool(off), at) for partner, people, linked, bad, off, at in rows
+    ]
 
 
 def create_partner(form: PartnerForm, access: OrgAccess, by: Actor = ITSELF) -> Partner:
@@ -135,6 +153,7 @@ def change_partner(partner: Partner, form: PartnerForm, access: OrgAccess, by: A
         old_name, partner.name = partner.name, form.name.data
         for column, value in columns.items():
             setattr(partner, column, value)
+        _forget_what_depended_on(partner, before)
         if partner.name != old_name:
             db.session.flush()  # the partner before the pages, which is the lock order
             sign_up_page.change_firm(User.partner_id == partner_id, old_name, partner.name)
@@ -169,6 +188,15 @@ def forget_open_leads(partner_id: int) -> None:
         .where(Connection.partner_id == partner_id, were_read)
         .values(open_leads_watermark=None, open_leads_known_until=None, open_leads_count=None)
     )
+
+
+def _forget_what_depended_on(partner: Partner, before: dict[str, Any]) -> None:
+    """Delete the results of checks that asked about settings which have changed."""
+    depends = {"opt_out_field": ON_OPT_OUTS, "more_opt_out_fields": ON_OPT_OUTS, "lead_source": (CheckName.LEAD,)}
+    codes = {code for name, codes in depends.items() if getattr(partner, name) != before[name] for code in codes}
+    if codes:
+        of_partner = PartnerCheck.partner_id == partner.id
+        db.session.execute(delete(PartnerCheck).where(of_partner, PartnerCheck.code.in_(codes)))
 
 
 def values_of(partner: Partner) -> dict[str, Any]:

@@ -33,6 +33,13 @@ MADE_UP_CODE = "setup-check"
 SENT_WITH_A_LEAD = ("FirstName", "LastName", "Email", "Company", "LeadSource")
 NEED_NO_VALUE = ("boolean",)
 FIELDS_NAMED = 8
+NOT_FOUND = 404  # how a host that the org has left may answer
+AWAY = {
+    "no_connection": "unreachable",
+    "no_answer": "no_answer",
+    "redirected": "moved",
+    "token_endpoint_busy": "token_busy",
+}
 NEEDS_ID = frozenset({"id", "full", "openid", "profile"})
 
 
@@ -81,9 +88,16 @@ def check_app(app: App) -> tuple[Finding, ...]:
             _put(found, Finding("host", False if why == "unreachable" else None, why, _host(app)))
     except Misconfigured:
         _put(found, Finding("host", False, "not_salesforce"))
-    why = "no_answer" if found["host"].is_good else "host_first"
-    _put(found, *(Finding(code, None, why) for code in WITHOUT_USER if code not in found))
+    _put(found, *(Finding(code, None, _why_unasked(found)) for code in WITHOUT_USER if code not in found))
     return tuple(found.values())
+
+
+def _why_unasked(found: Mapping[str, Finding]) -> str:
+    """Return why a check without a user was not made, from what was found before it."""
+    if not found["host"].is_good:
+        return "host_away" if found["host"].is_good is None else "host_first"
+    is_key_bad = "key" in found and found["key"].is_good is False
+    return "key_first" if is_key_bad else "no_answer"
 
 
 def _put(found: dict[str, Finding], *findings: Finding) -> None:
@@ -101,7 +115,7 @@ def _host(app: App) -> str:
 def _check_host(session: LimitedSession, app: App) -> Finding:
     answer = session.get(f"{app.salesforce_url}/.well-known/openid-configuration", timeout=TIMEOUT_S)
     if answer.status_code >= 500 or answer.status_code in (420, 429):
-        return Finding("host", None, "no_answer", _host(app))
+        return Finding("host", None, "error_status", str(answer.status_code))
     if 300 <= answer.status_code < 400:
         return Finding("host", False, "moved", _host(app))
     endpoint = str(_object(answer).get("token_endpoint") or "")
@@ -245,6 +259,7 @@ def check_with_session(
     found: dict[str, Finding] = {}
     on_contact: list[OptOutField] = []
     has_persons = may_lack_company = None
+    unasked = "api_first"
     try:
         try:
             contact = _describe(session, api_version, "Contact")
@@ -266,16 +281,16 @@ def check_with_session(
             usage = session.usage
         _put(found, _judge_allowance(usage))
     except LimitReached:
-        _put(found, Finding("allowance", False, "used_up"))
-        usage = None
+        _put(found, Finding("allowance", None, "used_up"))
+        usage, unasked = None, "calls_first"
     except (Misconfigured, OurBug) as error:
         _put(found, Finding("api", False, _why_no_api(error), error.detail))
         usage = None
     except TryLater as error:
-        _put(found, Finding("api", None, "no_answer", error.detail))
-        usage = None
+        found["api"] = _why_api_is_away(session, error)
+        usage, unasked = None, "api_away"
     asked = asked_with_user(opt_out_fields, writes_back)
-    _put(found, *(Finding(code, None, "api_first") for code in asked if code not in (*found, "scopes")))
+    _put(found, *(Finding(code, None, unasked) for code in asked if code not in (*found, "scopes")))
     return UserFindings(tuple(found.values()), tuple(on_contact), usage, has_persons, may_lack_company)
 
 
@@ -418,7 +433,15 @@ def _judge_allowance(usage: tuple[int, int] | None) -> Finding:
         return Finding("allowance", None, "not_listed")
     used, allowed = usage
     figures = f"{used:,} of {allowed:,}"
-    return Finding("allowance", used < allowed, "left" if used < allowed else "used_up", figures)
+    return Finding("allowance", True, "left", figures) if used < allowed else Finding("allowance", None, "used_up")
+
+
+def _why_api_is_away(session: OrgSession, error: TryLater) -> Finding:
+    """Return what happened instead of an answer: another address, no connection, an error of Salesforce's, no time left."""
+    why = "nothing_there" if session.status == NOT_FOUND else AWAY.get(error.code)
+    if why is None and session.status is not None:
+        return Finding("api", None, "error_status", str(session.status))
+    return Finding("api", None, why or "no_answer", urlsplit(session.origin).netloc)
 
 
 def _why_no_api(error: SalesforceError) -> str:

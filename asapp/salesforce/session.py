@@ -323,7 +323,7 @@ class OrgSession(LimitedSession):
         self._refused_fresh = 0  # brand-new tokens refused in a row
         self._earlier_hosts: set[str] = set()
         self._has_looked_elsewhere = False
-        self._status: int | None = None  # of the last answer; None: none came
+        self.status: int | None = None  # of the last answer; None: none came
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         page_turns.claim()
@@ -348,10 +348,10 @@ class OrgSession(LimitedSession):
         """Is this how the host of an org that has moved fails? A record or object that isn't there is also a 404."""
         if self._has_looked_elsewhere:
             return False
-        if self._status is None:
+        if self.status is None:
             return error.code in ("no_connection", "no_answer")
         is_about_a_record = error.detail == "NOT_FOUND" and "/sobjects/" in str(url)
-        return self._status in (*errors.REDIRECTS, 404, 420) and not is_about_a_record
+        return self.status in (*errors.REDIRECTS, 404, 420) and not is_about_a_record
 
     def _find_elsewhere(self, token: str, error: errors.SalesforceError) -> str:
         """Return a new token for the host that the org has moved to. If it hasn't, the error is raised.
@@ -401,10 +401,10 @@ class OrgSession(LimitedSession):
         self.before_call()
         kwargs["headers"] = {**(kwargs.get("headers") or {}), "Authorization": f"Bearer {token}", "X-PrettyPrint": "0"}
         self.calls += 1
-        self._status = None
+        self.status = None
         began = time.monotonic()
         response = super().request(method, url, *args, **kwargs)
-        self._status, self.took_s = response.status_code, time.monotonic() - began
+        self.status, self.took_s = response.status_code, time.monotonic() - began
         self.answered_at = _date_of(response)
         self._record_usage(response)
         self.warning = response.headers.get("Warning", "") or self.warning

@@ -5,6 +5,7 @@ Saved settings are checked at once, in the same request; a check that can't be m
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from flask import Blueprint, abort, flash, render_template, request, url_for
@@ -25,6 +26,7 @@ from asapp.partners.form_fields import PartnerForm, RecipientForm, origin_of
 from asapp.partners.offboarding import GivenBack
 from asapp.partners.setup_link import Recipient
 from asapp.salesforce.hosts import NotSalesforce, is_sandbox
+from asapp.salesforce.probe import OPT_OUTS
 from asapp.web.access import actor, admin_required
 from asapp.web.current import config, org_access, person, post_later, vault
 from asapp.web.fresh import fresh_required, fresh_required_if
@@ -111,12 +113,13 @@ def change(slug: str) -> ResponseReturnValue:
     form = partners.form_of(partner, vault(), request.form)
     if "show" in request.form:
         return show_form(partner, form)
+    fields_before = partner.opt_out_fields
     try:
         partners.change_partner(partner, form, org_access(), actor())
     except InvalidFields as refusal:
         return show_form(get_partner(slug), form.show(refusal.errors)), 422
-    slug = partner.slug
-    say_how_it_went(checks.run_checks(partner, org_access()), "Saved.")
+    slug, changed = partner.slug, OPT_OUTS if partner.opt_out_fields != fields_before else ()
+    say_how_it_went(checks.run_checks(partner, org_access()), "Saved.", changed)
     return go_to(url_for("partners.show", slug=slug))
 
 
@@ -288,11 +291,16 @@ def becomes(pasted: str) -> dict[str, Any]:
     return {"url": url, "is_sandbox": is_sandbox(url)}
 
 
-def say_how_it_went(checklist: Checklist, good: str) -> None:
-    bad = checklist.count("bad")
-    if bad and checklist.first_bad:
-        to_fix = counted(bad, "check needs", "checks need")
-        flash(f"Saved, and {to_fix} fixing. First: {checklist.first_bad.title}.", "warn")
+def say_how_it_went(checklist: Checklist, good: str, opt_out: Collection[str] = ()) -> None:
+    """Say what is wrong in the first red check. opt_out: the checks of opt-out fields that were just changed."""
+    unseen = [check for check in checklist.checks if check.code in opt_out and not check.is_good and not check.is_bad]
+    if first := checklist.first_bad:
+        to_fix = counted(checklist.count("bad"), "check needs", "checks need")
+        flash(f"Saved, and {to_fix} fixing. First: {first.says}", "warn")
+    elif unseen:
+        flash(f"Saved, but Salesforce couldn't be asked yet whether it has the opt-out field. {unseen[0].says}", "warn")
+    elif checklist.is_away:
+        flash(f"Saved, but Salesforce couldn't be asked. {checklist.waiting[0].says}", "warn")
     else:
         flash(good, "good")
 

@@ -93,8 +93,8 @@ def test_an_unknown_key(desk: ConnectingDesk) -> None:
     found = run(desk)
     assert found["key"].is_bad
     assert "client identifier invalid" in found["key"].says
-    assert not found["secret"].is_good
-    assert not found["callback"].is_good
+    first = "Not asked, since the Consumer Key has to be right first."
+    assert {found[code].says for code in ("secret", "callback", "pkce")} == {first}
 
 
 def test_a_wrong_secret(desk: ConnectingDesk) -> None:
@@ -336,7 +336,9 @@ def test_an_allowance_that_is_used_up(desk: ConnectingDesk) -> None:
     desk.connect()
     assert "calls of the last 24 hours are used" in run(desk)["allowance"].says
     desk.org.use_up_allowance()
-    assert run(desk)["allowance"].is_bad
+    used_up = run(desk)["allowance"]
+    assert (used_up.is_bad, used_up.is_waiting) == (False, True), "the admin can't fix it"
+    assert used_up.says.startswith("The org has used up its calls of the last 24 hours. Syncs wait")
 
 
 def test_our_own_questions_are_counted(desk: ConnectingDesk) -> None:
@@ -409,9 +411,59 @@ def test_a_secret_that_does_not_open(desk: ConnectingDesk) -> None:
 
 
 def test_what_was_known_is_not_forgotten_while_salesforce_is_away(desk: ConnectingDesk) -> None:
+    desk.connect()
     run(desk)
     desk.org.trouble.add("server_unavailable_html")
-    assert run(desk)["host"].is_good
+    found = run(desk)
+    assert {code for code, check in found.items() if check.is_waiting} == {"host", "api"}
+    assert all(check.is_good for code, check in found.items() if code not in ("host", "api"))
+
+
+MOVED = {"location": "https://new.my.salesforce.com/", "status": 301}
+GONE = Answer(404, b"<html>", "text/html", {})
+
+
+@pytest.mark.parametrize(
+    ("fault", "details", "says"),
+    [
+        ("server_unavailable_html", {}, "an error of its own (status 503)"),
+        ("reset", {}, "did not answer in time"),
+        ("redirect", MOVED, "has another address now"),
+        (GONE, {}, "has no API there (status 404)"),
+    ],
+    ids=["503", "no answer", "redirect", "404"],
+)
+def test_an_api_that_does_not_answer_is_not_green_and_says_what_happened(
+    fault: str | Answer, details: dict[str, Any], says: str, desk: ConnectingDesk
+) -> None:
+    desk.connect()
+    assert run(desk)["api"].is_good
+    desk.org.trouble.add(fault, kind="describe", **details)
+    found = run(desk)
+    assert says in found["api"].says
+    assert found["api"].is_waiting
+    assert found["opt_out"].is_good, "what Salesforce said before still holds"
+    assert partners.list_partners()[0].is_away
+    desk.org.trouble.clear()
+    assert run(desk)["api"].is_good
+    assert not partners.list_partners()[0].is_away
+
+
+def test_a_red_host_stays_red_while_salesforce_is_away(desk: ConnectingDesk) -> None:
+    desk.org.trouble.add("redirect", kind="openid", location="https://new.my.salesforce.com/", status=301)
+    assert run(desk)["host"].is_bad
+    desk.org.trouble.clear()
+    desk.org.trouble.add("server_unavailable_html", kind="openid")
+    assert run(desk)["host"].is_bad
+
+
+def test_a_new_opt_out_field_is_not_green_for_the_one_before_it(desk: ConnectingDesk) -> None:
+    desk.connect()
+    assert run(desk)["opt_out"].is_good
+    desk.org.trouble.add("server_unavailable_html")
+    with writing():
+        change_field(desk, "Do_Not_Email__c")
+    assert not run(desk)["opt_out"].is_good
 
 
 def test_a_log_in_that_failed_teaches_something(desk: ConnectingDesk) -> None:
@@ -428,7 +480,7 @@ def test_every_check_has_a_title_and_every_red_one_a_path(desk: ConnectingDesk) 
     no_path = {"unreadable", "api_version_retired"}  # fixed on our own page
     good = {"known", "accepted", "registered", "required", "present", "answers", "creatable", "left", "writable"}
     good |= {"visible", "visible_both", "visible_alone", "related_visible", "persons_used", "persons_none"}
-    unknown = {"same_answer", "no_objection", "not_listed"}
+    unknown = {"same_answer", "no_objection", "not_listed", "token_busy"}
     missing = [
         pair
         for pair, words in WORDS.items()

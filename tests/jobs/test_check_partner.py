@@ -21,12 +21,25 @@ def wait_with(desk: ConnectingDesk, secret: str) -> None:
 
 def test_only_partners_with_a_waiting_secret_are_checked_by_the_tick(app: Flask, org: Running) -> None:
     desk = ConnectingDesk(org)
-    assert checks.find_waiting_secrets() == []
+    assert checks.find_due() == []
     wait_with(desk, "rotated")
-    assert checks.find_waiting_secrets() == [desk.partner.id]
+    assert checks.find_due() == [desk.partner.id]
     desk.partner.is_enabled = False
     db.session.commit()
-    assert checks.find_waiting_secrets() == []
+    assert checks.find_due() == []
+
+
+def test_a_firm_whose_salesforce_did_not_answer_is_checked_until_it_does(app: Flask, org: Running) -> None:
+    desk = ConnectingDesk(org)
+    desk.org.trouble.add("server_unavailable_html", kind="openid")
+    tasks.check_partner(desk.partner.id)
+    db.session.rollback()
+    assert checks.find_due() == [desk.partner.id]
+    db.session.rollback()
+    desk.org.trouble.clear()
+    tasks.check_partner(desk.partner.id)
+    db.session.rollback()
+    assert checks.find_due() == []
 
 
 def test_it_is_tried_every_ten_minutes_at_most(app: Flask, org: Running) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from html import unescape
 from typing import Any
 
 import pytest
@@ -57,6 +58,29 @@ def send(client: FlaskClient, path: str = "/admin/partners/new", **changes: str)
     return client.post(path, data={**ENTERED, **changes})
 
 
+def test_a_firm_whose_salesforce_does_not_answer_is_amber_and_says_so(client: FlaskClient, ada: User) -> None:
+    send(client)
+    page = unescape(" ".join(client.get(f"/admin/partners/{the_partner().slug}").text.split()))
+    assert "Saved, but Salesforce couldn't be asked. Salesforce did not answer in time." in page
+    assert "Salesforce doesn't answer" in page
+    assert "0 good, 0 to fix, 1 waits, 10 not known yet. Salesforce is asked again by itself" in page
+    assert "Salesforce doesn't answer" in client.get("/admin/partners").text
+
+
+def test_a_changed_opt_out_field_that_could_not_be_looked_up_is_not_saved_in_green(
+    client: FlaskClient, ada: User
+) -> None:
+    send(client)
+    path = f"/admin/partners/{the_partner().slug}"
+    client.get(path)
+    send(client, path, opt_out_field="Do_Not_Emial__c", secret="")
+    assert "Salesforce couldn't be asked yet whether it has the opt-out field." in unescape(client.get(path).text)
+
+
+def test_the_error_of_a_wrong_address_is_printed_once(client: FlaskClient, ada: User) -> None:
+    assert send(client, url="https://example.com").text.count("not a Salesforce address") == 1
+
+
 def test_an_admin_adds_a_firm_and_sees_what_was_stored(client: FlaskClient, ada: User, vault: Vault) -> None:
     assert "No firm yet" in client.get("/admin/partners").text
     response = send(client)
@@ -108,13 +132,13 @@ def test_a_sealed_secret_opens_in_its_own_row_only(client: FlaskClient, ada: Use
         ({"name": "  "}, "name", "Enter the firm&#39;s name."),
         ({"name": "x" * 121}, "name", "Use 120 characters or fewer"),
         ({"url": ""}, "url", "Enter the address of your Salesforce"),
-        ({"url": "https://evil.example"}, "url", "That is not a Salesforce address."),
-        ({"url": "https://x.my.salesforce.com.evil.example"}, "url", "That is not a Salesforce address."),
+        ({"url": "https://evil.example"}, "url", "That not a Salesforce address."),
+        ({"url": "https://x.my.salesforce.com.evil.example"}, "url", "That not a Salesforce address."),
         ({"url": "https://user:pw@x.my.salesforce.com"}, "url", "without a user name or a port"),
         ({"url": "https://x.my.salesforce.com:8443"}, "url", "without a user name or a port"),
         ({"url": "https://x.my.salesforce.com:port"}, "url", "That is not an address."),
         ({"url": "https://clients.my.site.com/x"}, "url", "That is a site&#39;s address."),
-        ({"url": "http://169.254.169.254/latest"}, "url", "That is not a Salesforce address."),
+        ({"url": "http://169.254.169.254/latest"}, "url", "That not a Salesforce address."),
         ({"url": "https://login.salesforce.com"}, "url", "All firms log in there."),
         ({"url": "https://" + "x" * 3000}, "url", "That is too long"),
         ({"key": ""}, "key", "Enter the Consumer Key"),
