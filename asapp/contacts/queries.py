@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, literal, select, union_all
+from sqlalchemy import ColumnElement, Select, and_, case, false, func, literal, select, union_all
+from sqlalchemy.orm import aliased
 from sqlalchemy.sql.elements import Label
 
 from asapp.contacts.lists import SYSTEM_LIST_NAMES, is_on, is_on_system_list, lists_of_all
@@ -314,6 +315,8 @@ def conditions_of(user_id: int, wanted: ContactQuery, now: datetime) -> list[Col
         conditions += [is_active(now, user_id), is_held_of(user_id)]
     elif wanted.state == State.INACTIVE:
         conditions.append(~is_active(now, user_id))
+    elif wanted.state == State.SHARES_ADDRESS:
+        conditions.append(_shares_address(user_id))
     elif wanted.state and not wanted.is_deleted_here:
         conditions.append(has_reason(wanted.state, now, user_id))
     if wanted.source:
@@ -388,6 +391,20 @@ def _sharing(user_id: int, contacts: Sequence[Contact]) -> dict[int, Sharing]:
         ends[row.address_hash].append(Sharing(row.id, f"{row.first_name} {row.last_name}".strip(), row.number - 2))
     others = {each.id: [end for end in ends[each.address_hash] if end.contact_id != each.id] for each in in_use}
     return {contact_id: found[0] for contact_id, found in others.items() if found}
+
+
+def _shares_address(user_id: int) -> ColumnElement[bool]:
+    """Is there another contact of the advisor's with the same address? Those who left or were deleted here don't count."""
+    other = aliased(Contact)
+    is_in_use = (other.departed.is_(None), other.hidden_at.is_(None), other.erased_at.is_(None))
+    shared = (
+        select(other.address_hash)
+        .where(other.user_id == user_id, other.address_hash.is_not(None), other.left_firm_id.is_(None), *is_in_use)
+        .group_by(other.address_hash)
+        .having(func.count() > 1)
+    )
+    # By coalesce, PostgreSQL reads the shared ones once, into a hash table, however few rows it expects.
+    return and_(func.coalesce(Contact.address_hash.in_(shared), false()), _is_in_use())
 
 
 def _is_in_use() -> ColumnElement[bool]:

@@ -182,6 +182,7 @@ STATES: Mapping[str, str] = {
     State.ACTIVE: "Active",
     State.HELD: "Waiting for your decision",
     State.INACTIVE: "Inactive",
+    State.SHARES_ADDRESS: "Shares an address",
     **{reason: REASONS[reason].label for reason in Reason},
 }
 

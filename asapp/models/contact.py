@@ -54,6 +54,7 @@ class State(StrEnum):
     ACTIVE = "active"
     HELD = "held"  # active, but mailings leave the contact out until the advisor has decided
     INACTIVE = "inactive"
+    SHARES_ADDRESS = "shares_address"  # with another contact that is in use
 
 
 class ContactSource(StrEnum):

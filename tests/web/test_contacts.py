@@ -187,6 +187,22 @@ def test_two_with_one_address_are_flagged(client: FlaskClient, connection: Conne
     assert "Shares its address with Karim Benali" in words_in(client.get(f"/contacts/{aicha.id}"))
 
 
+def test_those_who_share_an_address_are_found_together(client: FlaskClient, connection: Connection) -> None:
+    alice = connection.user
+    shared, alone, left = (hash_of(alice, f"{name}@poste.example") for name in ("benali", "alone", "left"))
+    for given in ("Karim", "Aïcha"):
+        make_contact(connection, first_name=given, last_name="Benali", address_hash=shared)
+    make_contact(connection, first_name="Cleo", last_name="Alone", address_hash=alone)
+    make_contact(connection, first_name="Dana", last_name="Stays", address_hash=left)
+    make_contact(connection, first_name="Dana", last_name="Left", address_hash=left, departed="merged")
+    bob = make_synced_connection(make_advisor(alice.partner))
+    make_contact(bob, first_name="Bob's", last_name="Alone", address_hash=alone)  # another advisor's
+    page = client.get("/contacts?state=shares_address")
+    assert rows_in(page) == ["Aïcha Benali", "Karim Benali"]
+    assert '<option value="shares_address" selected>Shares an address</option>' in page.text
+    assert "Export 2 (CSV)" in page.text
+
+
 def test_names_are_shown_and_not_run(client: FlaskClient, alice: User) -> None:
     contact = make_contact(alice, first_name="<script>alert(1)</script>", last_name='"><b>', email="x@y.example")
     for path in ("/contacts", f"/contacts/{contact.id}", f"/contacts/delete?id={contact.id}"):
