@@ -2,10 +2,11 @@
 
 One grant per advisor, sealed, for at most 15 minutes. Switch: the old connection is disconnected, and the new one starts
 with a full sync. Keep, or no decision: the new grant is revoked. Its row is deleted once Salesforce has confirmed that;
-until then the dispatch tick retries, every quarter of an hour for three days. If the process dies in the middle, it is
-retried half a minute later.
+until then the dispatch tick retries, each minute for an hour, then every quarter of an hour for three days. If the process
+dies in the middle, it is retried half a minute later.
 
-Some are revoked side by side, so that stopping a firm of hundreds of advisors is done within a minute.
+Some are revoked side by side, so that stopping a firm of hundreds of advisors is done within a minute. Where none of them is
+heard, the rest of the firm waits for its next turn: an org that hangs must not take all the time of the tick.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, delete, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from asapp.audit import entries
@@ -38,6 +39,8 @@ from asapp.salesforce.page_turns import AllTurnsTaken
 log = logging.getLogger(__name__)
 
 WAIT = timedelta(minutes=15)
+SOON = timedelta(minutes=1)  # is an expired grant asked for again at first, for NEWLY
+NEWLY = timedelta(hours=1)
 ASK_AGAIN_AFTER = timedelta(minutes=15)
 GIVE_UP_AFTER = timedelta(days=3)
 CLAIM = timedelta(seconds=30)  # longer than GIVING_BACK_S and a call together
@@ -180,6 +183,7 @@ def give_back(
     """Revoke the expired ones of these grants, some side by side, and delete each that Salesforce confirmed. Commits.
 
     No one can switch to them any more, so a row stays until its token is revoked. Returns how many rows are gone.
+    In any order: none is always behind some that are refused.
     limit: how many at most; None: as many as the time allows. Where no more pages may wait for Salesforce, the tick does it.
     """
     try:
@@ -188,7 +192,7 @@ def give_back(
         return 0
     now = now or utcnow()
     due = db.session.scalars(
-        select(PendingGrant.id).where(*_is_due(now), *which).order_by(PendingGrant.expires_at).limit(limit)
+        select(PendingGrant.id).where(*_is_due(now), *which).order_by(func.random()).limit(limit)
     ).all()
     db.session.commit()
     stop_at = time.monotonic() + GIVING_BACK_S
@@ -222,6 +226,7 @@ def revoke_claimed(grant_ids: Sequence[int], access: OrgAccess, now: datetime, t
         select(PendingGrant).where(PendingGrant.id.in_(grant_ids)).execution_options(populate_existing=True)
     ).all()
     hopeless = {grant.id for grant in grants if grant.expires_at < now - GIVE_UP_AFTER}
+    partner_ids = {grant.id: grant.partner_id for grant in grants}
     revocables = {grant.id: find_revocable(grant, access) for grant in grants}
     db.session.commit()
     calls = {
@@ -231,13 +236,23 @@ def revoke_claimed(grant_ids: Sequence[int], access: OrgAccess, now: datetime, t
     }
     heard = {grant_id for grant_id, call in calls.items() if call.result()}
     waiting = set(calls) - heard - hopeless
+    silent = {partner_ids[grant_id] for grant_id in waiting} - {partner_ids[grant_id] for grant_id in heard}
     for _ in revocables.keys() - heard - waiting:
         log.warning("a grant that waited for a decision is deleted without being given back")
-    again = update(PendingGrant).where(PendingGrant.id.in_(sorted(waiting)))
-    change_rows(db.session, again.values(give_back_at=now + ASK_AGAIN_AFTER))
+    _postpone(now, PendingGrant.id.in_(sorted(waiting)))
+    of_silent = select(PendingGrant.id).where(PendingGrant.partner_id.in_(sorted(silent)), *_is_due(now))
+    free = db.session.scalars(of_silent.order_by(PendingGrant.id).with_for_update(skip_locked=True)).all()
+    _postpone(now, PendingGrant.id.in_(free))
     gone = change_rows(db.session, delete(PendingGrant).where(PendingGrant.id.in_(sorted(revocables.keys() - waiting))))
     db.session.commit()
     return gone
+
+
+def _postpone(now: datetime, *which: ColumnElement[bool]) -> None:
+    """Let these grants wait, in the caller's transaction."""
+    is_new = PendingGrant.expires_at > now - NEWLY
+    for pause, are_meant in ((SOON, is_new), (ASK_AGAIN_AFTER, ~is_new)):
+        change_rows(db.session, update(PendingGrant).where(*which, are_meant).values(give_back_at=now + pause))
 
 
 def find_revocables(*which: ColumnElement[bool], access: OrgAccess) -> list[tuple[App, str]]:

@@ -10,6 +10,7 @@ from html import unescape
 from typing import Any
 
 import pytest
+import requests
 import requests_mock
 from flask import Flask, current_app
 from flask.testing import FlaskClient
@@ -267,7 +268,7 @@ def test_all_is_stopped_here_before_salesforce_is_called_whatever_it_answers(app
     with requests_mock.Mocker() as salesforce:
         salesforce.post(REVOKE, text=look)
         assert offboarding.stop(partner, org_access()) == offboarding.GivenBack(12, 12)
-    assert seen == [(0, 0)] * 12
+    assert seen == [(0, 0)] * 10, "the other two have to wait: Salesforce heard none of these"
     db.session.expire_all()
     assert connection.is_disconnected
 
@@ -293,6 +294,60 @@ def test_stop_everything_stops_here_while_salesforce_is_away_and_revokes_later(c
         assert switching.revoke_expired(org_access(), utcnow() + switching.ASK_AGAIN_AFTER) == 1
         assert refresh_token in heard.last_request.text
     assert db.session.scalars(select(PendingGrant)).all() == []
+
+
+def stop_a_firm_of(number: int) -> None:
+    partner, _, _ = a_firm_at_work()
+    for one in range(1, number):
+        make_connection(make_advisor(partner, name=f"Advisor {one}"), refresh_token=f"refresh-{one}")
+    with requests_mock.Mocker() as salesforce:
+        salesforce.post(REVOKE, exc=requests.ConnectTimeout)
+        assert offboarding.stop(partner, org_access()).unheard == number
+
+
+def test_while_salesforce_is_away_a_tick_asks_ten_times_a_minute_for_all_of_a_firm(app: Flask) -> None:
+    stop_a_firm_of(25)
+    now = utcnow()
+    with requests_mock.Mocker() as salesforce:
+        away = salesforce.post(REVOKE, exc=requests.ConnectTimeout)
+        for minutes in range(3):
+            for seconds in (50, 65):
+                switching.revoke_expired(org_access(), now + timedelta(minutes=minutes, seconds=seconds))
+        assert away.call_count == 3 * 10
+
+
+def test_permissions_that_are_refused_for_ever_do_not_keep_the_others_of_their_firm(app: Flask) -> None:
+    stop_a_firm_of(21)
+    now = utcnow()
+    with requests_mock.Mocker() as salesforce:
+        heard = salesforce.post(REVOKE)
+        salesforce.post(REVOKE, status_code=500, additional_matcher=lambda call: "token=refresh-1" in call.text)
+        for minutes in range(2, 30):
+            switching.revoke_expired(org_access(), now + timedelta(minutes=minutes))
+    assert heard.call_count == 10
+    assert db.session.scalar(select(func.count()).select_from(PendingGrant)) == 11
+
+
+def test_within_two_minutes_of_salesforce_being_back_all_is_revoked_also_what_it_had_refused(app: Flask) -> None:
+    stop_a_firm_of(25)
+    now = utcnow() + switching.SOON + timedelta(seconds=15)
+    with requests_mock.Mocker() as salesforce:
+        salesforce.post(REVOKE, status_code=503)
+        assert switching.revoke_expired(org_access(), now) == 0
+        heard = salesforce.post(REVOKE)
+        assert switching.revoke_expired(org_access(), now + switching.SOON) == 25
+    assert heard.call_count == 25
+    assert db.session.scalars(select(PendingGrant)).all() == []
+
+
+def test_after_an_hour_salesforce_is_asked_every_quarter_of_an_hour(app: Flask) -> None:
+    stop_a_firm_of(1)
+    now = utcnow()
+    with requests_mock.Mocker() as salesforce:
+        away = salesforce.post(REVOKE, status_code=503)
+        for minutes in range(61, 91):
+            switching.revoke_expired(org_access(), now + timedelta(minutes=minutes))
+    assert away.call_count == 2
 
 
 def test_stop_everything_revokes_the_connection_and_the_grant_that_waits_for_a_decision(app: Flask) -> None:
