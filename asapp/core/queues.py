@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from enum import StrEnum
 from functools import cached_property
 from secrets import token_hex
 
@@ -50,6 +51,13 @@ RUN_JOB_TIMEOUT_S = 900
 FAILURE_TTL_S = 3600
 WEB_CONNECT_TIMEOUT_S = 0.05  # a page must not wait for a Redis that is down
 WEB_ANSWER_TIMEOUT_S = 0.2
+
+
+class RedisTrouble(StrEnum):
+    """Why Redis can't be used, as /readyz tells operators."""
+
+    AWAY = "does not answer"
+    REFUSED = "refuses the password of REDIS_URL"
 
 
 class Queues:
@@ -183,15 +191,15 @@ class Queues:
         """Does Redis answer?"""
         return not self.find_trouble()
 
-    def find_trouble(self) -> str:
-        """Return in a few words why Redis can't be used; "" if it answers."""
+    def find_trouble(self) -> RedisTrouble | None:
+        """Return why Redis can't be used; None if it answers."""
         try:
             self.redis.ping()
         except AuthenticationError:
-            return "refuses the password of REDIS_URL"
+            return RedisTrouble.REFUSED
         except RedisError:
-            return "does not answer"
-        return ""
+            return RedisTrouble.AWAY
+        return None
 
     def depths(self) -> dict[str, int] | None:
         """Return {queue: jobs waiting}, or None if Redis doesn't answer."""

@@ -41,14 +41,14 @@ class HealthCheck:
 
 
 def check_all(
-    engine: Engine, find_redis_trouble: Callable[[], str], migrations: str, vault: Vault
+    engine: Engine, find_redis_trouble: Callable[[], str | None], migrations: str, vault: Vault
 ) -> dict[str, HealthCheck]:
     """Return {name: check}. migrations: their folder."""
     database, tables = check_database(engine, migrations)
     written = check_writing(engine) if database.is_good else HealthCheck(False, "unknown")
     keys = check_keys(engine, vault) if tables.is_good else HealthCheck(False, "unknown")
     trouble = find_redis_trouble()
-    redis = HealthCheck(not trouble, trouble)
+    redis = HealthCheck(not trouble, trouble or "")
     return {"database": database, "writing": written, "migrations": tables, "keys": keys, "redis": redis}
 
 

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from asapp.accounts import key_rotation
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
+from asapp.core.queues import RedisTrouble
 from asapp.core.vault import Vault
 from asapp.core.version import RELEASE
 from asapp.health import figures, metrics, readiness
@@ -67,12 +68,13 @@ def show_metrics() -> ResponseReturnValue:
 @blueprint.get("/admin/health")
 @admin_required
 def index() -> ResponseReturnValue:
-    now = utcnow()
+    now, jobs = utcnow(), queues().depths()
     return render_template(
         "health/page.html",
         figures=figures.read_activity(db.session(), now),
         ended=figures.count_ended(db.session(), now - figures.DAY),
-        jobs=queues().depths(),
+        jobs=jobs,
+        redis_refuses_us=jobs is None and queues().find_trouble() == RedisTrouble.REFUSED,
         release=RELEASE,
         takes_all_for_one=config().takes_all_for_one,
         without_key=key_rotation.count_without_key(db.session(), vault()),

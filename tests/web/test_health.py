@@ -111,10 +111,15 @@ def test_not_ready_while_redis_is_away(app: Flask, database_url: str) -> None:
 
 def test_a_wrong_password_of_redis_is_no_outage(app: Flask, database_url: str, redis_server: RedisServer) -> None:
     url = redis_server.url.replace(":", ":not-", 2).replace(":not-", ":", 1)
-    answer = client_of(make_config(database_url, url)).get("/readyz")
+    client = client_of(make_config(database_url, url))
+    answer = client.get("/readyz")
     assert answer.json
     assert answer.json["checks"]["redis"] == {"ok": False, "why": "refuses the password of REDIS_URL"}
     assert "not-" not in answer.text
+    log_in(client, make_admin())
+    page = client.get("/admin/health").text
+    assert "Redis refuses the password of <code>REDIS_URL</code>." in page
+    assert "Redis does not answer." not in page
 
 
 def test_keys_of_another_database_are_told_before_a_person_meets_them(
