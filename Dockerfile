@@ -1,5 +1,5 @@
 # One image for web, worker, scheduler and migrate; compose.yaml shows how each is started.
-# BASE is any image with Python 3.11 or later as `python`. pip's own variables (PIP_INDEX_URL …) may be given as build
+# BASE is any image with Python 3.11 or later as `python`. GIT_COMMIT is the whole name of the commit, for Admin > Health. pip's own variables (PIP_INDEX_URL …) may be given as build
 # arguments: they are known while packages are installed, and are no part of the image.
 ARG BASE=python:3.12-slim
 
@@ -29,6 +29,9 @@ COPY --from=build /venv /venv
 COPY --from=build /app /app
 COPY static static
 COPY templates templates
+ARG GIT_COMMIT=
+RUN echo "$GIT_COMMIT" > commit
+LABEL org.opencontainers.image.revision=$GIT_COMMIT
 USER asapp
 EXPOSE 8000
 CMD ["gunicorn", "wsgi:app", "--bind", "0.0.0.0:8000", "--no-control-socket"]

@@ -62,7 +62,7 @@ class Builder:
         self.run("config", "--env", BASE_PATH, container)
         self.run("commit", "--rm", container, name)
 
-    def build(self, name: str, source: Path, base: str) -> None:
+    def build(self, name: str, source: Path, base: str, commit: str) -> None:
         """Build the Dockerfile in `source`, with the package index that pip uses on this machine."""
         settings = pip_settings()
         folders = [part.removeprefix("file://") for value in settings.values() for part in value.split() if "/" in part]
@@ -73,6 +73,7 @@ class Builder:
             "build",
             "--isolation=chroot",
             f"--build-arg=BASE={base}",
+            f"--build-arg=GIT_COMMIT={commit}",
             f"--tag={name}",
             *volumes,
             *arguments,

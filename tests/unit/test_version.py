@@ -25,3 +25,12 @@ def test_the_commit_of_a_clone_is_known_on_a_branch_in_packed_refs_and_detached(
     assert find_commit(tmp_path) == commit
     git("checkout", "--quiet", "--detach")
     assert find_commit(tmp_path) == commit
+
+
+def test_the_commit_of_an_image_is_what_it_was_built_with(tmp_path: Path) -> None:
+    (tmp_path / "commit").write_text("\n")
+    assert find_commit(tmp_path) == ""  # built without it
+    (tmp_path / "commit").write_text("0f3c" * 10 + "\n")
+    assert find_commit(tmp_path) == "0f3c0f3c0f3c"
+    (tmp_path / "commit").write_text("main\n")
+    assert find_commit(tmp_path) == "", "a branch is no commit"
