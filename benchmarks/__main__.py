@@ -18,9 +18,11 @@ from benchmarks.house import BenchHouse
 from benchmarks.lists import lists
 from benchmarks.parts import Bench, Options, Target, say
 from benchmarks.senders import senders
+from benchmarks.stops import stop
 
 PARTS = {
-    part.__name__: part for part in (*parts.PARTS.values(), rounds, drill, arrival, lists, big_books.pages, senders)
+    part.__name__: part
+    for part in (*parts.PARTS.values(), rounds, drill, arrival, lists, big_books.pages, senders, stop)
 }
 
 
@@ -35,6 +37,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--due", type=int, default=100_000, help="connections that two workers check")
     parser.add_argument("--advisors", type=int, default=24, help="syncs for two workers")
     parser.add_argument("--seconds", type=float, default=4.0, help="of polling in each turn")
+    parser.add_argument("--connections", type=int, default=500, help="of the firm that is stopped")
     parser.add_argument("--databases", default="sqlite,postgresql")
     return parser.parse_args(given)
 
@@ -75,7 +78,9 @@ def main(given: Sequence[str] | None = None) -> int:
     say(f"{describe_machine()}; load {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
     say("Figures are medians (least–most) of the counted turns.")
     house = BenchHouse(options.databases.split(","))
-    chosen = Options(sizes, options.million, options.rounds, options.due, options.advisors, options.seconds)
+    chosen = Options(
+        sizes, options.million, options.rounds, options.due, options.advisors, options.seconds, options.connections
+    )
     bench = Bench(house, chosen)
     targets: list[Target] = []
     try:

@@ -49,6 +49,7 @@ class Options:
     due: int
     advisors: int
     seconds: float
+    connections: int
 
 
 @dataclass(frozen=True)
