@@ -16,6 +16,8 @@ from asapp.messages.codes import Code
 from asapp.salesforce.fields import label_of
 
 APP_NAME = "AdvisorStream Integration"
+SUPPORT_ADDRESS = "as_support@broadridge.com"
+SUPPORT = f"Customer Success at AdvisorStream ({SUPPORT_ADDRESS})"
 
 
 class Occasion(StrEnum):
@@ -83,6 +85,7 @@ class Facts:
             "name": self.first_name,
             "detail": self.detail,
             "words": self.words,
+            "support": SUPPORT,
             "quote": quote or "no reason",
             "when": with_zone(self.when) if self.when else "",
         }
@@ -145,7 +148,7 @@ NEXT_STEPS: Mapping[Occasion, Mapping[FixedBy, str]] = {
         FixedBy.ADVISOR: "Press Connect Account again.",
         FixedBy.FIRM_ADMIN: "Forward the text below to your Salesforce admin, then press Connect Account again once they have "
         "answered.",
-        FixedBy.ADVISORSTREAM: "Forward the text below to Customer Success at AdvisorStream. Nothing is wrong on your side.",
+        FixedBy.ADVISORSTREAM: "Forward the text below to {support}. Nothing is wrong on your side.",
         FixedBy.SALESFORCE: "Press Connect Account again in a few minutes.",
         FixedBy.NOBODY: "Press Connect Account again in a few minutes.",
     },
@@ -156,7 +159,7 @@ NEXT_STEPS: Mapping[Occasion, Mapping[FixedBy, str]] = {
     SYNC: {
         FixedBy.ADVISOR: "Press Connect Account and log in as the same Salesforce user.",
         FixedBy.FIRM_ADMIN: "Only your firm's Salesforce admin can fix this. Forward the text below, then press Sync Account.",
-        FixedBy.ADVISORSTREAM: "Press Sync Account once more. If it fails again, write to us and name the receipt's number.",
+        FixedBy.ADVISORSTREAM: "Press Sync Account once more. If it fails again, write to {support} with the receipt's number.",
         FixedBy.SALESFORCE: "Nothing. The next sync tries again by itself; you can also press Sync Account.",
         FixedBy.NOBODY: "Nothing. The next sync tries again by itself; you can also press Sync Account.",
     },
@@ -215,7 +218,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
         "One Salesforce user can be connected to one AdvisorStream account. The user you logged in with already is. "
         "The new permission was revoked.",
         do_next="Log out of Salesforce, then press Connect Account and log in as yourself. Was it your own user? "
-        "Write to us at the address at the foot of this page.",
+        "Write to {support}.",
     ),
     (CONNECT, Code.AT_ONCE): advisor_fixes(
         "Two log-ins arrived at the same moment.",
@@ -341,7 +344,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
         "Hello, Salesforce refuses AdvisorStream for {user}: IP restricted or invalid login hours. Please set IP "
         "Relaxation of the app AdvisorStream Integration to “Relax IP restrictions”: Setup › External Client App "
         "Manager (or Manage Connected Apps) › AdvisorStream Integration › Policies. If the app has a list of "
-        "addresses for refresh tokens, please ask Customer Success at AdvisorStream for ours and add them.",
+        "addresses for refresh tokens, please ask {support} for ours and add them.",
     ),
     (LEAD_WAITS, Code.IP_RESTRICTED): admin_fixes("Login hours or IP ranges of your Salesforce user shut us out."),
     (CONNECT, Code.INACTIVE_USER): admin_fixes(
@@ -393,7 +396,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
         "Salesforce does not know the firm's consumer key.",
         "The consumer key that {firm} gave us is wrong, or the app is so new that Salesforce doesn't know it "
         "everywhere yet: {quote}.",
-        "Hello, AdvisorStream can't use the consumer key of AdvisorStream Integration. Please send Customer Success "
+        "Hello, AdvisorStream can't use the consumer key of AdvisorStream Integration. Please send {support} "
         "the Consumer Key and Consumer Secret again through the set-up link (ask them for a new one).{signed}",
         do_next="A new app needs up to ten minutes: try again then. Still there? Forward the text below to your "
         "Salesforce admin.",
@@ -402,14 +405,14 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (SYNC, Code.BAD_KEY): admin_fixes(
         "The firm's app isn't accepted by Salesforce.",
         "Salesforce doesn't know the Consumer Key that is stored for {firm}. Your account stays connected.",
-        "Hello, Salesforce doesn't know the consumer key of AdvisorStream Integration any more. Please send Customer Success at "
-        "AdvisorStream the Consumer Key and Consumer Secret again through the set-up link (ask them for a new one).",
+        "Hello, Salesforce doesn't know the consumer key of AdvisorStream Integration any more. Please send {support} "
+        "the Consumer Key and Consumer Secret again through the set-up link (ask them for a new one).",
     ),
     (LEAD_WAITS, Code.BAD_KEY): admin_fixes("Salesforce doesn't know your firm's Consumer Key."),
     (CONNECT, Code.BAD_SECRET): admin_fixes(
         "Salesforce refused the firm's consumer secret.",
         "The consumer secret that {firm} gave us is wrong or was replaced in Salesforce: {quote}.",
-        "Hello, AdvisorStream can't use the consumer secret of AdvisorStream Integration. Please send Customer Success the "
+        "Hello, AdvisorStream can't use the consumer secret of AdvisorStream Integration. Please send {support} the "
         "current Consumer Key and Consumer Secret through the set-up link (ask them for a new one).{signed}",
         do_next="Forward the text below to your Salesforce admin.",
         subject="Consumer secret for AdvisorStream",
@@ -417,8 +420,8 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (SYNC, Code.BAD_SECRET): admin_fixes(
         "The firm's app isn't accepted by Salesforce.",
         "The Consumer Secret that is stored for {firm} is no longer right. Your account stays connected.",
-        "Hello, Salesforce refuses the consumer secret of AdvisorStream Integration. Please send Customer Success at "
-        "AdvisorStream the current Consumer Key and Consumer Secret through the set-up link (ask them for a new one).",
+        "Hello, Salesforce refuses the consumer secret of AdvisorStream Integration. Please send {support} "
+        "the current Consumer Key and Consumer Secret through the set-up link (ask them for a new one).",
     ),
     (LEAD_WAITS, Code.BAD_SECRET): admin_fixes("Salesforce doesn't take your firm's Consumer Secret any more."),
     (CONNECT, Code.FOREIGN_HOST): we_fix(
@@ -436,7 +439,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (CONNECT, Code.REDIRECTED): admin_fixes(
         "Your firm's Salesforce has moved to another address.",
         "{host} sent us on to another address. We never send the firm's secret to another address.",
-        "Hello, {host} redirects. Please tell Customer Success at AdvisorStream our current My Domain (Setup › My Domain).",
+        "Hello, {host} redirects. Please tell {support} our current My Domain (Setup › My Domain).",
         do_next="Forward the text below to your Salesforce admin.",
         subject="Our Salesforce address has changed",
     ),
@@ -444,15 +447,15 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
         "Your firm's Salesforce has moved to another address.",
         "The address that we know of {firm}'s Salesforce sends us on, or says that nothing is there any more. We go only "
         "where Salesforce itself says it is now, and it named no other address. AdvisorStream's team has been told.",
-        "Hello, our Salesforce is no longer at the address that AdvisorStream knows. Please tell Customer Success at "
-        "AdvisorStream our current My Domain (Setup › My Domain).",
+        "Hello, our Salesforce is no longer at the address that AdvisorStream knows. Please tell {support} "
+        "our current My Domain (Setup › My Domain).",
     ),
     (LEAD_WAITS, Code.REDIRECTED): admin_fixes("Your firm's Salesforce has moved to another address."),
     (CONNECT, Code.PKCE): we_fix(
         "Salesforce refused our proof of the log-in.",
         "Salesforce said {quote}. The proof that the log-in was begun here did not arrive as it should.",
         "Hello, connecting {user} of {firm} ended with a PKCE error.{signed}",
-        do_next="Press Connect Account again. If it comes back, forward the text below to Customer Success.",
+        do_next="Press Connect Account again. If it comes back, forward the text below to {support}.",
         subject="AdvisorStream: PKCE error",
     ),
     (SYNC, Code.PKCE): we_fix("Something went wrong on our side.", "Salesforce refused our proof of the log-in."),
@@ -470,13 +473,13 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (LEAD_REFUSED, Code.OUR_BUG): we_fix(
         "AdvisorStream sent it in a way that Salesforce doesn't understand.",
         "Salesforce refused it with “{detail}”, which is for AdvisorStream to fix.",
-        do_next="Press Retry. If it is refused again, write to Customer Success and name the code.",
+        do_next="Press Retry. If it is refused again, write to {support} and name the code.",
     ),
     (CONNECT, Code.UNREADABLE_ANSWER): we_fix(
         "Salesforce's answer was incomplete.",
         "Salesforce accepted the log-in, but its answer lacked what tells us the org and the user ({quote}).",
         "Hello, connecting {user} of {firm} ended with an incomplete answer from {host} ({quote}) on {when}.",
-        do_next="Press Connect Account again. If it comes back, forward the text below to Customer Success.",
+        do_next="Press Connect Account again. If it comes back, forward the text below to {support}.",
         subject="AdvisorStream: incomplete answer from Salesforce",
     ),
     (SYNC, Code.UNREADABLE_ANSWER): salesforce_fixes(
@@ -650,7 +653,7 @@ FAILURES: Mapping[tuple[Occasion, str], Failure] = {
     (SYNC, Code.API_VERSION_RETIRED): we_fix(
         "AdvisorStream asks in a way that Salesforce has retired.",
         "The version of the API that is set for {firm} is no longer served.",
-        do_next="AdvisorStream's team has to raise it. Write to us and name this page.",
+        do_next="AdvisorStream's team has to raise it. Write to {support} and name this page.",
     ),
     (LEAD_WAITS, Code.API_VERSION_RETIRED): we_fix("We ask Salesforce in a way that it has retired."),
     (SYNC, Code.QUERY_TOO_LARGE): admin_fixes(

@@ -321,7 +321,8 @@ def _say_unconnected(panel: Panel) -> Announcement:
     if panel.contacts:
         kept = "contact is" if panel.contacts == 1 else "contacts are"
         number = f"{panel.contacts:,} " if panel.contacts > 1 else ""
-        people = f"Your {number}Salesforce {kept} kept here, inactive."
+        before = ", with those that were inactive before" if panel.contacts > 1 else ""
+        people = f"Your {number}Salesforce {kept} kept here, inactive{before}."
     return Announcement(Tone.PLAIN, "Disconnected", f"{revoked}. {people}".strip())
 
 

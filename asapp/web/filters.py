@@ -11,9 +11,9 @@ from markupsafe import Markup
 from asapp.core import formats
 from asapp.core.clock import utcnow
 from asapp.core.formats import counted, number
+from asapp.messages.failures import SUPPORT_ADDRESS
 
 NEAR = Markup(' class="near"')  # with the time written out beside it in print: asapp.css
-SUPPORT_ADDRESS = "as_support@broadridge.com"
 
 
 def register(app: Flask) -> None:

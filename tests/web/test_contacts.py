@@ -20,6 +20,7 @@ from asapp.contacts.addresses import address_hash, address_key
 from asapp.contacts.suppressions import Address, Happened
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
+from asapp.messages.contacts import REASONS
 from asapp.models import (
     Connection,
     Contact,
@@ -409,6 +410,20 @@ def test_a_contact_of_an_unknown_opt_out_says_so(client: FlaskClient, app: Flask
     connection = make_connection()
     log_in(client, connection.user)
     assert "no good sync" in client.get(f"/contacts/{make_contact(connection).id}").text
+
+
+@pytest.mark.parametrize("departed", ["reassigned", "gone", "deleted"])
+def test_a_contact_that_left_and_had_opted_out_says_both(
+    client: FlaskClient, connection: Connection, departed: str
+) -> None:
+    both, left = (make_contact(connection, departed=departed, opted_out=is_out) for is_out in (True, False))
+    told = "The opt-out box was ticked on this record as well"
+    page = client.get(f"/contacts/{both.id}").text
+    assert REASONS[departed].meaning in unescape(page)
+    assert told in page
+    assert told not in client.get(f"/contacts/{left.id}").text
+    opted_out = make_contact(connection, opted_out=True)
+    assert told not in client.get(f"/contacts/{opted_out.id}").text
 
 
 def test_an_open_lead_is_read_only_and_says_why_it_is_inactive_once_they_are_not_brought_in(
