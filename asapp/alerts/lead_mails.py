@@ -22,6 +22,7 @@ from asapp.core.mail import Letter
 from asapp.leads import queries
 from asapp.leads.queries import LeadLine
 from asapp.models import Lead, LeadMails, LeadState, MailChoice, User
+from asapp.salesforce.hosts import is_salesforce_url, record_url
 
 GAP = timedelta(minutes=15)  # between two of these mails to one advisor
 LISTED = 10
@@ -62,9 +63,16 @@ def write(user_id: int, since: datetime, until: datetime, public_url: str) -> Le
         lines=lines[:LISTED],
         more=len(lines) - LISTED,
         people=people,
+        link_to=link_to,
         wants_all=wants == LeadMails.ALL,
         url=public_url,
     )
+
+
+def link_to(line: LeadLine) -> str | None:
+    """Return the address of the record in Salesforce; None if there is none to open. A mail leads to Salesforce's hosts alone."""
+    is_there = line.record_id and line.instance_url and is_salesforce_url(line.instance_url, allow_loopback=False)
+    return record_url(line.instance_url or "", line.record_id or "") if is_there else None
 
 
 def find_new(user: User, wants: str, since: datetime, until: datetime) -> Sequence[LeadLine]:

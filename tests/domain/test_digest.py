@@ -19,9 +19,11 @@ from asapp.core.forms import InvalidFields
 from asapp.core.mail import Letter
 from asapp.leads import news
 from asapp.models import Connection, LeadState, MailChoice, RunChange, User, WaitingMail
+from asapp.salesforce.hosts import to_18
 from tests.factories import make_advisor, make_contact, make_run, make_synced_connection, save
 from tests.signing_up import someone_signs_up
 
+LEAD_ID = to_18("00Q5g0000000001")
 URL = "https://my.advisorstream.example"
 FRIDAY = datetime(2026, 11, 27, 7, 0, tzinfo=UTC)
 
@@ -153,6 +155,21 @@ def test_a_new_lead_is_told_after_a_moment_and_once(connection: Connection) -> N
     choice.leads_due_at = utcnow()
     save(choice)
     assert not due_mails.are_due(LEAD_MAILS), "the next mail waits for a quarter of an hour"
+
+
+def test_a_mail_about_leads_leads_to_each_in_salesforce(connection: Connection) -> None:
+    choice, host = choice_of(connection.user), connection.instance_url
+    first = someone_signs_up(connection.user)
+    first.state, first.salesforce_id, first.connection_id = LeadState.SENT, LEAD_ID, connection.id
+    choice.leads_due_at = utcnow()
+    save(first)
+    [letter] = written(LEAD_MAILS)
+    assert f"Open in Salesforce:\n{host}/{LEAD_ID}\n" in letter.text
+    again = someone_signs_up(connection.user, "esi@fjord.example", "Esi", "Mensah")
+    choice.leads_due_at, choice.leads_until = utcnow(), utcnow() - timedelta(hours=1)
+    save(again)
+    [letter] = written(LEAD_MAILS)
+    assert letter.text.count(f"\n  {host}/{LEAD_ID}\n") == 1  # the other is not there yet
 
 
 def test_many_leads_are_one_mail_and_those_for_review_are_none(connection: Connection) -> None:

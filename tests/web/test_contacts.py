@@ -786,7 +786,9 @@ def test_why_by_id_from_our_tables_without_a_call(client: FlaskClient, connectio
             connection_id=connection.id, salesforce_id=to_18(f"0035g00000LEDG{number}"), outcome=outcome
         )
         save(entry)
-        assert ask(client, entry.salesforce_id).startswith(says)
+        answer = ask(client, entry.salesforce_id)
+        assert answer.startswith(says)
+        assert "Open in Salesforce" in answer  # where both are put right
     contact = make_contact(alice, email="t@calle.example", address_hash=hash_of(alice, "t@calle.example"))
     assert f"{contact.name} is here" in ask(client, "T@calle.example")
 
