@@ -14,7 +14,7 @@ import secrets
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, func, select, update
-from sqlalchemy.orm import joinedload
+from sqlalchemy.orm import aliased, joinedload
 
 from asapp.accounts import links, users
 from asapp.audit import entries
@@ -59,18 +59,31 @@ class LeftBehind:
 class AdvisorRow:
     user: User
     connection: Connection | None  # the one that is not disconnected
+    was_connected: bool = False  # to this firm's Salesforce, and is disconnected now
+
+    @property
+    def has_to_reconnect(self) -> bool:
+        return self.user.is_active and self.connection is not None and self.connection.needs_reconnect
+
+    @property
+    def has_to_connect_again(self) -> bool:
+        return self.user.is_active and self.connection is None and self.was_connected
 
 
 def list_advisors(partner: Partner) -> list[AdvisorRow]:
     """Return the partner's advisors by name, deactivated ones last."""
+    earlier = aliased(Connection)
+    ended = select(earlier.id).where(
+        earlier.user_id == User.id, earlier.partner_id == partner.id, earlier.status == ConnectionStatus.DISCONNECTED
+    )
     rows = db.session.execute(
-        select(User, Connection)
+        select(User, Connection, ended.exists())
         .options(joinedload(User.second_factor))
         .outerjoin(Connection, (Connection.user_id == User.id) & (Connection.status != ConnectionStatus.DISCONNECTED))
         .where(User.partner_id == partner.id, User.role == Role.ADVISOR, User.password_hash != EMPTIED)
         .order_by(User.deactivated_at.is_not(None), func.lower(User.name), User.id)
     )
-    return [AdvisorRow(*row) for row in rows]
+    return [AdvisorRow(user, connection, bool(was_connected)) for user, connection, was_connected in rows]
 
 
 def find_advisor(partner: Partner, number: str) -> User | None:

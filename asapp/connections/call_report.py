@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import ColumnElement, Select, and_, or_, select
 
 from asapp.core.csv_files import csv_header, csv_rows
 from asapp.core.extensions import db
 from asapp.core.formats import start_of
 from asapp.models import OrgCall, Partner, User
-from asapp.salesforce.calls import GOOD
+from asapp.salesforce.calls import GOOD, CallKind
 
 A_PAGE = 50
 ROWS_A_PIECE = 1000
@@ -34,10 +34,12 @@ WORDS = {
     "revoke": "Revoked a token",
     "userinfo": "Asked who the user is",
     "setup": "Checked the firm's app",
+    "probe": "Tried a log-in that must be refused",
     "other": "Other",
 }
 OUTCOMES = {"good": "Good", "failed": "Failed"}
 SUCCESSES = (GOOD, "201", "204")
+EXPECTED = (GOOD, "302", "303", "400", "401")  # answers to a log-in that is tried in order to be refused
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,12 @@ class CallLine:
 
     @property
     def is_good(self) -> bool:
-        return self.call.outcome in SUCCESSES
+        return self.call.outcome in SUCCESSES or self.is_expected
+
+    @property
+    def is_expected(self) -> bool:
+        """Is it the refusal or the redirect that our check asked for?"""
+        return self.call.kind == CallKind.PROBE and self.call.outcome in EXPECTED
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,8 @@ def _where(wanted: CallQuery) -> list[ColumnElement[bool]]:
     if wanted.day is not None:
         found += [OrgCall.at >= start_of(wanted.day), OrgCall.at < start_of(wanted.day + timedelta(days=1))]
     if wanted.outcome in OUTCOMES:
-        is_good = OrgCall.outcome.in_(SUCCESSES)
+        is_expected = and_(OrgCall.kind == CallKind.PROBE, OrgCall.outcome.in_(EXPECTED))
+        is_good = or_(OrgCall.outcome.in_(SUCCESSES), is_expected)
         found.append(is_good if wanted.outcome == "good" else ~is_good)
     if wanted.before_id is not None:
         found.append(OrgCall.id < wanted.before_id)

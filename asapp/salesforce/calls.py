@@ -23,11 +23,17 @@ class CallKind(StrEnum):
     REVOKE = "revoke"
     USERINFO = "userinfo"
     SETUP = "setup"  # checks of a firm's app, without a user
+    PROBE = "probe"  # log-ins that such checks start in order to be refused
     OTHER = "other"
 
 
 GOOD = "200"
-BY_OAUTH = {"token": CallKind.TOKEN, "revoke": CallKind.REVOKE, "userinfo": CallKind.USERINFO}
+BY_OAUTH = {
+    "authorize": CallKind.PROBE,
+    "token": CallKind.TOKEN,
+    "revoke": CallKind.REVOKE,
+    "userinfo": CallKind.USERINFO,
+}
 BY_METHOD = {"GET": CallKind.RETRIEVE, "POST": CallKind.CREATE, "PATCH": CallKind.UPDATE}
 BY_RESOURCE = {"query": CallKind.QUERY, "queryAll": CallKind.QUERY, "limits": CallKind.LIMITS}
 

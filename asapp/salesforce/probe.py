@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -19,6 +19,7 @@ import requests
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from asapp.salesforce import errors
+from asapp.salesforce.calls import CallKind, Listener, MadeCall
 from asapp.salesforce.errors import LimitReached, Misconfigured, OurBug, SalesforceError, TryLater, sort_token_error
 from asapp.salesforce.fields import IS_PERSON, STANDARD_OPT_OUT, field_to_write
 from asapp.salesforce.oauth import NEEDED_SCOPES, SCOPES, App, code_of_callback_error
@@ -77,7 +78,7 @@ def check_app(app: App) -> tuple[Finding, ...]:
     """Run every check that needs no user; one finding for each of WITHOUT_USER, "scopes" only if it was refused."""
     found: dict[str, Finding] = {}
     try:
-        with LimitedSession(app.salesforce_url, app.allow_loopback, on_call=app.on_call) as session:
+        with LimitedSession(app.salesforce_url, app.allow_loopback, on_call=_as_probes(app.on_call)) as session:
             _put(found, _check_host(session, app))
             if found["host"].is_good:
                 _put(found, *_check_authorize(session, app))
@@ -98,6 +99,17 @@ def _why_unasked(found: Mapping[str, Finding]) -> str:
         return "host_away" if found["host"].is_good is None else "host_first"
     is_key_bad = "key" in found and found["key"].is_good is False
     return "key_first" if is_key_bad else "no_answer"
+
+
+def _as_probes(listener: Listener | None) -> Listener | None:
+    """Return a listener that is told that the calls for a token are made in order to be refused."""
+    if listener is None:
+        return None
+
+    def tell(call: MadeCall) -> None:
+        listener(replace(call, kind=CallKind.PROBE) if call.kind == CallKind.TOKEN else call)
+
+    return tell
 
 
 def _put(found: dict[str, Finding], *findings: Finding) -> None:

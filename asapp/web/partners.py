@@ -155,7 +155,13 @@ def keep_secret(slug: str) -> ResponseReturnValue:
 def enable(slug: str) -> ResponseReturnValue:
     partner = get_partner(slug)
     partners.enable(partner, actor())
-    flash(f"{partner.name} is enabled.", "good")
+    words = f"{partner.name} is enabled."
+    if ended := sum(row.has_to_connect_again for row in advisors.list_advisors(partner)):
+        words += (
+            f" {counted(ended, 'advisor is', 'advisors are')} disconnected, and synced again only after connecting again: "
+            "tell them, since no email goes out."
+        )
+    flash(words, "good")
     return go_to(url_for("partners.show", slug=slug))
 
 

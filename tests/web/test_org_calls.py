@@ -9,13 +9,16 @@ from datetime import timedelta
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from asapp.connections import call_report
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import Action, AuditEntry, Connection, OrgCall
+from asapp.partners import checks
 from asapp.salesforce.calls import CallKind
+from orgsim import Running
+from tests.connecting import ConnectingDesk
 from tests.factories import log_in, make_admin, make_connection, save
 
 
@@ -37,6 +40,24 @@ def call_of(connection: Connection, **values: object) -> OrgCall:
 
 def test_every_kind_has_words() -> None:
     assert set(call_report.WORDS) == {*(kind.value for kind in CallKind), "check"}
+
+
+def test_a_log_in_that_a_check_tries_to_see_it_refused_has_not_failed(
+    client: FlaskClient, app: Flask, org: Running
+) -> None:
+    desk = ConnectingDesk(org)
+    checks.run_checks(desk.partner, desk.access)
+    db.session.rollback()
+    outcomes = {call.outcome for call in db.session.scalars(select(OrgCall))}
+    assert outcomes & {"302", "400"}, "the check asks for refusals"
+    log_in(client, make_admin())
+    page = client.get("/admin/calls").text
+    assert "As expected" in page
+    assert "Failed<span" not in page
+    assert "No call matches that." in client.get("/admin/calls?outcome=failed").text
+    db.session.execute(update(OrgCall).where(OrgCall.kind == "probe").values(outcome="503"))
+    db.session.commit()
+    assert "Failed<span" in client.get("/admin/calls?outcome=failed").text
 
 
 def test_the_log_is_filtered_by_firm_advisor_day_and_outcome(

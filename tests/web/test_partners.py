@@ -16,7 +16,7 @@ from sqlalchemy import select, text
 from asapp.core.extensions import db
 from asapp.core.forms import Text
 from asapp.core.vault import CannotOpen, Vault
-from asapp.models import Partner, User
+from asapp.models import ConnectionStatus, Partner, User
 from asapp.partners.form_fields import PartnerForm
 from asapp.partners.partners import slug_of
 from tests.factories import log_in, make_admin, make_advisor, make_connection, make_partner
@@ -75,6 +75,28 @@ def test_a_changed_opt_out_field_that_could_not_be_looked_up_is_not_saved_in_gre
     client.get(path)
     send(client, path, opt_out_field="Do_Not_Emial__c", secret="")
     assert "Salesforce couldn't be asked yet whether it has the opt-out field." in unescape(client.get(path).text)
+
+
+def test_the_page_of_a_firm_counts_advisors_who_need_reconnecting(client: FlaskClient, ada: User) -> None:
+    partner = make_connection(status=ConnectionStatus.NEEDS_RECONNECT).partner
+    page = client.get(f"/admin/partners/{partner.slug}").text
+    board = f'href="/admin/board?firm={partner.slug}&amp;show=attention"'
+    assert f"<a {board}>1 advisor needs reconnecting</a>" in page
+    assert "disconnected</a>" not in page
+
+
+def test_who_has_to_connect_again_after_stop_is_counted_when_the_firm_is_enabled(
+    client: FlaskClient, ada: User
+) -> None:
+    partner = make_connection().partner
+    path = f"/admin/partners/{partner.slug}"
+    assert "disconnected</a>" not in client.get(path).text
+    client.post(f"{path}/stop")
+    client.post(f"{path}/enable")
+    page = unescape(client.get(path).text)
+    assert "is enabled. 1 advisor is disconnected, and synced again only after connecting again" in page
+    assert f'<a href="{path}/advisors">1 advisor is disconnected</a>' in page
+    assert ">Disconnected</span>" in client.get(f"{path}/advisors").text
 
 
 def test_the_error_of_a_wrong_address_is_printed_once(client: FlaskClient, ada: User) -> None:
