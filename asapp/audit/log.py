@@ -177,7 +177,9 @@ class AuditLine:
 
     @property
     def what(self) -> str:
-        return WORDS[Action(self.entry.action)]
+        action = Action(self.entry.action)
+        is_first = action == Action.SECRET_REPLACED and self.entry.details.get("consumer_secret") == "entered"
+        return "Entered the secret" if is_first else WORDS[action]
 
     @property
     def about(self) -> str:

@@ -169,7 +169,8 @@ def change_partner(partner: Partner, form: PartnerForm, access: OrgAccess, by: A
         else:
             put_app(partner, app, vault)
         changes = changes_since(before, partner)
-        entries.record(Action.PARTNER_CHANGED, by, partner, **changes)
+        if changes:
+            entries.record(Action.PARTNER_CHANGED, by, partner, **changes)
         if has_secret and "consumer_secret" in changes:
             entries.record(Action.SECRET_REPLACED, by, partner)
         db.session.commit()
@@ -208,8 +209,15 @@ def changes_since(before: dict[str, Any], partner: Partner) -> dict[str, Any]:
     now = values_of(partner)
     changed = [name for name in now if now[name] != before[name]]
     return {
-        name.removesuffix("_sealed"): "changed" if name in SEALED else [before[name], now[name]] for name in changed
+        name.removesuffix("_sealed"): _how_changed(before[name], now[name])
+        if name in SEALED
+        else [before[name], now[name]]
+        for name in changed
     }
+
+
+def _how_changed(before: str | None, now: str | None) -> str:
+    return "entered" if before is None else "deleted" if now is None else "changed"
 
 
 def put_app(partner: Partner, app: AppDetails, vault: Vault) -> None:

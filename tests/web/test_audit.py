@@ -433,6 +433,31 @@ def test_another_app_with_another_secret_is_a_secret_replaced(client: FlaskClien
     assert actions()[-2:] == [Action.PARTNER_CHANGED, Action.SECRET_REPLACED]
 
 
+def test_saving_a_firm_without_a_change_leaves_no_entry(client: FlaskClient, world: World) -> None:
+    log_in(client, world.ada)
+    path = f"/admin/partners/{world.northgate.slug}"
+    client.post(path, data=NEW_FIRM)
+    before = actions()
+    client.post(path, data=NEW_FIRM)
+    assert actions() == before
+
+
+def test_the_first_secret_of_a_firm_is_entered_and_not_replaced(client: FlaskClient, world: World) -> None:
+    partner = world.northgate
+    audit.record(Action.SECRET_REPLACED, COMMAND, partner, consumer_secret="entered")
+    audit.record(
+        Action.PARTNER_CHANGED, COMMAND, partner, pending_secret="entered", privacy_url=["", "https://a.example"]
+    )
+    db.session.commit()
+    log_in(client, world.ada)
+    page = unescape(client.get("/admin/audit").text)
+    assert "<strong>Entered the secret</strong>" in page
+    assert "Replaced the secret" not in page
+    assert (
+        "new Consumer Secret, which waits until Salesforce accepts it: entered; privacy notice: nothing, then" in page
+    )
+
+
 # ---- Reading it
 
 
