@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, case, false, func, literal, select, union_all
+from sqlalchemy import ColumnElement, Select, and_, case, false, func, literal, or_, select, union_all
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql.elements import Label
 
@@ -177,7 +177,10 @@ def contacts_of(user_id: int) -> ColumnElement[bool]:
 
 
 def find_page(user_id: int, wanted: ContactQuery, now: datetime, overview: Overview | None = None) -> Page[ContactLine]:
-    """Return one page by last name; a number past the end gives the last page. overview: counted a moment ago, if it was."""
+    """Return one page by last name; a number past the end gives the last page. Exact finds of a search are first.
+
+    overview: counted a moment ago, if it was.
+    """
     conditions = conditions_of(user_id, wanted, now)
     total = overview.total_of(wanted) if overview is not None else None
     if total is None:
@@ -186,7 +189,7 @@ def find_page(user_id: int, wanted: ContactQuery, now: datetime, overview: Overv
     rows = db.session.execute(
         _line_rows(now)
         .where(*conditions)
-        .order_by(Contact.search_key, Contact.id)
+        .order_by(*_exact_first(wanted.search), Contact.search_key, Contact.id)
         .limit(PAGE_SIZE)
         .offset((number - 1) * PAGE_SIZE)
     ).all()
@@ -324,6 +327,18 @@ def conditions_of(user_id: int, wanted: ContactQuery, now: datetime) -> list[Col
     if wanted.contact_list:
         conditions.append(is_on(wanted.contact_list))
     return conditions + matches(wanted.search)
+
+
+def _exact_first(search: str) -> list[ColumnElement[int]]:
+    """Return an order that puts those first whose whole address or name was typed, the last name first or last."""
+    words = fold(search[:SEARCH_MAX]).split()[:WORDS_MAX]
+    if not words:
+        return []
+    typed = " ".join(words)
+    names = (" ".join(words[at:] + words[:at]) for at in range(len(words)))
+    is_name = [Contact.search_key.startswith(f"{name} ", autoescape=True) for name in names]
+    is_it = or_(Contact.search_key.endswith(f" {typed}", autoescape=True), *is_name)
+    return [case((is_it, 0), else_=1)]
 
 
 def matches(search: str) -> list[ColumnElement[bool]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, abort, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, abort, flash, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from werkzeug import Response
@@ -108,6 +108,7 @@ def logout() -> ResponseReturnValue:
     """Log out here, and then at the identity provider, if that is how the person came."""
     id_token = login_session.id_token()
     login_session.end()
+    flash("You are logged out.", "good")
     if id_token is not None and has_provider():
         url = identity_provider().log_out_url(id_token, f"{config().public_url}{url_for('auth.login')}")
         if url is not None:

@@ -119,5 +119,7 @@ def show_app(app: NewApp, errors: dict[str, str] | None = None, trouble: str = "
 
 
 def show_codes(codes: list[str], way: str = "") -> str:
-    """way: what was set up with them, "app" or "passkey"."""
+    """way: what was set up with them, "app" or "passkey"; the page that follows says that it is on."""
+    if way:
+        flash("Your second step is on.", "good")
     return render_template("second_factor/codes.html", codes=codes, way=way)

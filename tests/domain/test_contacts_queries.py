@@ -90,6 +90,16 @@ def test_search_in_other_scripts(app: Flask, typed: str, last_name: str) -> None
     assert found(alice, search=typed) == [last_name]
 
 
+@pytest.mark.parametrize("typed", ["Ann Lee", "lee ann", "Ann@Lee.example", "ánn  LEE"])
+def test_a_search_shows_whose_whole_name_or_address_it_is_first(app: Flask, typed: str) -> None:
+    alice = make_advisor()
+    make_contact(alice, first_name="Zoe", last_name="Ann-Lee", email="zoe.ann@lee.example")
+    make_contact(alice, first_name="Ann", last_name="Lee", email="ann@lee.example")
+    make_contact(alice, first_name="Ann", last_name="Ashlee", email="first.ann@lee.example")
+    assert found(alice, search=typed) == ["Lee", "Ann-Lee", "Ashlee"]
+    assert found(alice) == ["Ann-Lee", "Ashlee", "Lee"]
+
+
 @pytest.mark.parametrize("typed", ["%", "_", "/", "a%b", "'; drop table contacts; --", "\\"])
 def test_what_means_something_to_a_database_means_nothing_in_a_search(app: Flask, typed: str) -> None:
     alice = make_advisor()

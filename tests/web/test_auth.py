@@ -174,6 +174,8 @@ def test_logging_out_ends_the_session_for_every_copy_of_its_cookie(
     thief.set_cookie("session", cookie.value)
     assert is_in(thief)
     assert client.post("/logout").location == "/login"
+    assert "You are logged out." in client.get("/login").text
+    assert "You are logged out." not in client.get("/login").text
     assert not is_in(client)
     thief.set_cookie("session", cookie.value)
     assert not is_in(thief)

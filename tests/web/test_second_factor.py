@@ -96,6 +96,7 @@ def test_an_app_is_set_up_tried_and_asked_for_at_the_next_log_in(client: FlaskCl
     secret, codes = set_up(client)
     assert len(set(codes)) == 10
     assert alice.has_second_factor
+    assert "Your second step is on." in client.get("/settings/security").text
     client.post("/logout")
     answer = try_password(client, alice, next="/leads")
     assert answer.location == "/login/code"
