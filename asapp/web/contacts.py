@@ -504,7 +504,7 @@ def _answer_name(name: str, connection: Connection | None) -> dict[str, object]:
     matches = why_by_name.find_matches(current_user.id, name, owner_id, ask)
     only = matches.found[0] if len(matches.found) == 1 and not matches.error else None
     if only and only.salesforce_id:
-        return _answer_question(why.Question(salesforce_id=only.salesforce_id), connection)
+        return _answer_question(why.Question(salesforce_id=only.salesforce_id), connection, only.name)
     return {
         "name": name,
         "matches": matches,
@@ -531,12 +531,13 @@ def _answer_for_account(account: why.AnAccount, connection: Connection | None) -
     return _answer_question(why.Question(salesforce_id=found), connection)
 
 
-def _answer_question(question: why.Question, connection: Connection | None) -> dict[str, object]:
+def _answer_question(question: why.Question, connection: Connection | None, called: str = "") -> dict[str, object]:
+    """called: the name by which the person was found in Salesforce, which is not stored."""
     hashed = why.hash_of(question, current_user.partner, vault())
     is_on = connection is not None and connection.partner.is_enabled
     ask = way_to_ask(connection, org_access()) if connection and is_on else None
     verdict = why.find_out(current_user.id, question, hashed, connection, ask)
-    who = (verdict.contact.name if verdict.contact else "") or question.email or verdict.name or "this record"
+    who = (verdict.contact.name if verdict.contact else "") or question.email or verdict.name or called or "this record"
     return {
         "verdict": verdict,
         "words": verdict_words(verdict.answer, who, verdict.owner_name, why_off(verdict.kept_as, verdict.owner_name)),

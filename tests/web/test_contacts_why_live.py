@@ -148,6 +148,12 @@ def test_by_name_one_verdict_or_a_choice_of_five_for_one_call(client: FlaskClien
     assert db.session.scalar(select(func.count()).select_from(Contact)) == 1
 
 
+def test_a_person_who_was_asked_about_by_name_is_called_by_it(client: FlaskClient, office: Office) -> None:
+    office.add(first_name="Nora", last_name="Nomail", email="")
+    assert office.sync().is_complete
+    assert "Nora Nomail has no email address in Salesforce" in ask(client, "nora nomail")
+
+
 def test_an_unknown_name_is_not_found_and_its_letters_are_no_pattern(client: FlaskClient, office: Office) -> None:
     office.add(first_name="Tim", last_name="O'Brien", email="tim@fjord.example")
     assert "Neither here nor in your Salesforce is anyone called “Nobody Atall”" in ask(client, "Nobody Atall")
