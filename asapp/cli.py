@@ -21,6 +21,7 @@ from asapp.core import backup, mail
 from asapp.core.clock import utcnow
 from asapp.core.database import writing
 from asapp.core.extensions import db
+from asapp.core.formats import counted
 from asapp.core.forms import InvalidFields
 from asapp.core.logs import log_what_ends_us
 from asapp.health.heartbeats import SCHEDULER, WORKER, Heart, is_seen_here
@@ -337,7 +338,7 @@ def drill(file: Path) -> None:
         raise click.ClickException("It can be restored, but was sealed with a key that is not in ENCRYPTION_KEYS.")
     if not people:
         raise click.ClickException("It can be restored, but there is no one in it.")
-    click.echo(f"{file} can be restored: {len(people):,} people, and every key is here.", err=True)
+    click.echo(f"{file} can be restored: {counted(len(people), 'person', 'people')}, and every key is here.", err=True)
 
 
 @backup_group.command("restore")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,8 @@ from config import Config
 from devtools.guard import ROOT
 from devtools.processes import environ_of
 from devtools.programs import find_postgres_bin
+from devtools.servers import PostgresServer
+from tests.conftest import make_config
 from tests.factories import make_admin, make_contact, make_synced_connection
 
 pytestmark = pytest.mark.slow  # each command is a process
@@ -26,9 +29,13 @@ OTHER_KEY = base64.urlsafe_b64encode(bytes(range(7, 39))).decode()
 
 
 def flask(config: Config, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    path = f"{find_postgres_bin()}{os.pathsep}{os.environ['PATH']}"
     db.session.remove()
     db.engine.dispose()
+    return run_flask(config, *words, **environ)
+
+
+def run_flask(config: Config, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    path = f"{find_postgres_bin()}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
         [sys.executable, "-m", "flask", "--app", "wsgi", *words],
         cwd=ROOT,
@@ -58,7 +65,10 @@ def test_a_broken_database_is_restored_from_a_backup_that_was_tried(app: Flask, 
     assert [str(path) for path in folder.iterdir()] == [file]
     assert Path(file).stat().st_mode & 0o777 == 0o600
     (folder / "asapp-20990101T000000Z.part").touch()  # one that is being written
-    assert f"{file} can be restored: 2 people" in flask(config, "backup", "drill", str(folder)).stderr
+    assert (
+        f"{file} can be restored: 2 people, and every key is here."
+        in flask(config, "backup", "drill", str(folder)).stderr
+    )
     drilled = flask(config, "backup", "drill", file, ENCRYPTION_KEYS=OTHER_KEY)
     assert "sealed with a key that is not in ENCRYPTION_KEYS" in complaint(drilled)
 
@@ -73,6 +83,34 @@ def test_a_broken_database_is_restored_from_a_backup_that_was_tried(app: Flask, 
     assert db.session.query(User).filter_by(email="ada@example.com").one()
     assert db.session.execute(text("SELECT count(*) FROM login_sessions")).scalar() is not None
     assert app.test_client().get("/readyz").json["ready"]  # type: ignore[index]
+
+
+def run_lines_of_the_handbook(first: str, folder: Path, server: PostgresServer) -> None:
+    """Run the lines of a block as they stand there, with a stand-in for docker that has PostgreSQL's programs alone."""
+    handbook = (ROOT / "docs/operations.md").read_text()
+    (block,) = [block for block in re.findall(r"```sh\n(.*?)```", handbook, re.DOTALL) if block.startswith(first)]
+    docker = folder / "docker"
+    docker.write_text('#!/bin/sh\n[ "$2" = exec ] || exit 0\nshift 4\nexec "$@"\n')
+    docker.chmod(0o755)
+    path = f"{folder}{os.pathsep}{find_postgres_bin()}{os.pathsep}{os.environ['PATH']}"
+    (folder / ".env").write_text("POSTGRES_PASSWORD=0123\n")
+    subprocess.run(
+        ["sh", "-euc", block], cwd=folder, env={"PATH": path, "PGHOST": str(server.folder)}, check=True, timeout=60
+    )
+
+
+def test_with_compose_a_dump_from_before_an_upgrade_comes_back(postgres_server: PostgresServer, tmp_path: Path) -> None:
+    config = make_config(postgres_server.url(postgres_server.create_database(name="asapp")))
+    try:
+        printed(run_flask(config, "db", "upgrade", "0049"))
+        run_lines_of_the_handbook("docker compose exec -T postgres pg_dump", tmp_path, postgres_server)
+        printed(run_flask(config, "db", "upgrade"))
+        run_lines_of_the_handbook("docker compose stop web worker scheduler", tmp_path, postgres_server)
+        assert printed(run_flask(config, "db", "current")).startswith("0049")
+        printed(run_flask(config, "db", "upgrade"))
+        assert printed(run_flask(config, "users", "list")) == ""
+    finally:
+        postgres_server.drop_database("asapp")
 
 
 def test_what_is_no_backup_is_one_line(app: Flask, config: Config, tmp_path: Path) -> None:
