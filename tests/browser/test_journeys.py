@@ -1,4 +1,4 @@
-"""How many clicks it takes, from where the log-in lands, to do what advisors do most: none may get longer."""
+"""How many clicks it takes, from where the log-in lands, to do what people do most: none may get longer."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from asapp.core.clock import utcnow
 from asapp.models import Visit
 from tests.browser.conftest import OpenPage
 from tests.browser.house import Firm
+from tests.browser.looking import PHONE
 from tests.factories import save
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 CLIENTS, LEAVING = 30, 12
+BLINK_MS = 2100  # a form that is filled in faster is asked about once more
 
 
 @dataclass
 class Walk:
-    """An advisor in a browser. clicks, fields: what was pressed and typed so far."""
+    """A person in a browser. clicks, fields: what was pressed and typed so far."""
 
     firm: Firm
     page: Page
@@ -151,3 +153,51 @@ def test_the_page_is_shared_by_two_clicks_and_embedded_by_four(walk: Walk) -> No
     embed.button("Copy snippet")
     assert "<iframe src=" in embed.page.get_by_label("Paste this where the form should appear").input_value()
     assert embed.took == (4, 1)
+
+
+def test_a_firm_and_its_setup_link_take_an_admin_three_clicks_and_an_invitation_three_more(
+    firm: Firm, open_page: OpenPage
+) -> None:
+    page = open_page(firm.house, firm.house.make_admin())
+    page.goto(firm.url("/"))
+    walk = Walk(firm, page)
+    walk.link("New firm")
+    walk.write("Firm name", "Fjord Wealth")
+    walk.button("Save")
+    walk.write("Name of the firm's Salesforce admin", "Henrik Sørensen")
+    walk.write("Their email", "henrik@fjord.example")
+    walk.button("Send setup link")
+    walk.sees("The setup link is ready")
+    assert walk.took == (3, 3)
+    walk.link("Done")
+    walk.link("Advisors (0)")
+    walk.write("Name", "Mei-Ling Chou")
+    walk.write("Email", f"mei.{firm.slug}@fjord.example")
+    walk.button("Invite")
+    walk.sees("The invitation is ready")
+    assert walk.took == (6, 5)
+
+
+def test_an_advisor_is_deactivated_by_two_clicks_on_the_firms_page(firm: Firm, open_page: OpenPage) -> None:
+    page = open_page(firm.house, firm.house.make_admin())
+    page.goto(firm.url(f"/admin/partners/{firm.slug}/advisors"))
+    walk = Walk(firm, page)
+    walk.press(page.get_by_role("link", name="Deactivate…"))
+    walk.press(page.get_by_role("button", name="Deactivate"))
+    walk.sees("is deactivated, logged out everywhere")
+    assert walk.took == (2, 0)
+
+
+def test_a_visitor_signs_up_by_two_clicks_on_a_phone(walk: Walk, open_page: OpenPage) -> None:
+    walk.link("Leads")
+    visitor = open_page(walk.firm, is_logged_in=False)
+    visitor.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    visitor.goto(walk.page.get_by_label("Link", exact=True).input_value())
+    signing = Walk(walk.firm, visitor)
+    for label, text in (("First name", "Mei-Ling"), ("Last name", "Chou"), ("Email", "mei.chou@clients.example")):
+        signing.write(label, text)
+    signing.press(visitor.get_by_role("checkbox"))
+    visitor.wait_for_timeout(BLINK_MS)
+    signing.button("Sign up")
+    signing.sees("You're signed up for emails from")
+    assert signing.took == (2, 3)
