@@ -83,7 +83,7 @@ class PartnerForm(AppForm):
     """What an admin enters. A setting that the form doesn't have keeps its value, or its default."""
 
     name = Text("Firm name", NAME_MAX, "Enter the firm's name.")
-    slug = Text("Address of this page", column="slug", clean=str.strip)
+    slug = Text("Address of the firm's page", column="slug", clean=str.strip)
     api_version = Text("API version", column="api_version", clean=str.strip)
     opt_out_field = Text("Opt-out field", column="opt_out_field", clean=str.strip)
     more_opt_out_fields = Text("More opt-out fields", column="more_opt_out_fields")

@@ -381,10 +381,10 @@ def look_after_people(studio: Studio) -> None:
     page.get_by_role("link", name="Done").click()
     for name, link in (("change", "Change… Priya"), ("move", "Move… Priya"), ("deactivate", "Deactivate… Priya")):
         page.get_by_role("link", name=link).click()
-        page.get_by_role("link", name="Keep").wait_for()
+        page.get_by_role("link", name="Cancel").wait_for()
         studio.photograph(f"advisor-{name}", page)
         if name != "deactivate":
-            page.get_by_role("link", name="Keep").click()
+            page.get_by_role("link", name="Cancel").click()
     page.get_by_role("button", name="Deactivate Priya").click()
     page.get_by_role("link", name="Erase… Priya").wait_for()
     studio.photograph("advisors-inactive", page)

@@ -38,7 +38,7 @@ def test_an_advisor_is_deactivated_and_erased(htmx: Htmx, firm: Firm, open_page:
         inspect(page, "advisor-deactivate")
     expect(page.get_by_role("main")).to_contain_text("disconnected from Salesforce")
     expect(page.get_by_role("main")).to_contain_text("1 lead that is not in Salesforce yet waits here")
-    follow(page, page.get_by_role("link", name="Keep"))
+    follow(page, page.get_by_role("link", name="Cancel"))
     follow(page, page.get_by_role("link", name="Deactivate…"))
     follow(page, page.get_by_role("button", name="Deactivate Aurelia"))
     expect(page.get_by_role("main")).to_contain_text("Aurelia Deactivated is deactivated, logged out everywhere")

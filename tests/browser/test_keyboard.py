@@ -304,7 +304,7 @@ def test_an_admin_looks_after_a_firm_without_a_mouse(house: BrowserHouse, firm: 
     expect(admin.get_by_role("table", name="Advisors")).to_contain_text("Amara Okafor-Lind")
     keys.follow("link", "Deactivate…")
     keys.walk()
-    keys.follow("link", "Keep")
+    keys.follow("link", "Cancel")
 
     label = f"Keyboard of {firm.slug}"
     keys.follow("link", "API keys")

@@ -114,7 +114,7 @@ def test_the_admins_guide_knows_every_setting_by_its_label(client: FlaskClient) 
         "Salesforce URL",
         "Consumer Key",
         "Consumer Secret",
-        "Address of this page",
+        "Address of the firm's page",
         "API version",
     }
     for field in PartnerForm():

@@ -157,6 +157,7 @@ def test_the_firms_admin_sees_exactly_what_is_wrong_and_loses_no_input(
     assert "Your org is ready" in done.text
     assert "5 checks are good; 6 others need an advisor" in done.text
     assert done.text.count("Not known yet") == 6
+    assert done.text.count("Can only be seen with an advisor") == 1, "the reason is said once"
     assert "Setup › External Client Apps › OAuth Usage" in done.text  # where an External Client App is ended
     assert "AdvisorStream Integration › Block" in done.text  # where a Connected App is
     db.session.expire_all()

@@ -99,6 +99,12 @@ def test_who_has_to_connect_again_after_stop_is_counted_when_the_firm_is_enabled
     assert ">Disconnected</span>" in client.get(f"{path}/advisors").text
 
 
+def test_deleting_a_firm_says_that_suppressions_stay(client: FlaskClient, ada: User) -> None:
+    partner = make_partner()
+    page = client.get(f"/admin/partners/{partner.slug}/delete").text
+    assert "who unsubscribed, complained or bounced, without a name or an address" in page
+
+
 def test_the_error_of_a_wrong_address_is_printed_once(client: FlaskClient, ada: User) -> None:
     assert send(client, url="https://example.com").text.count("not a Salesforce address") == 1
 
