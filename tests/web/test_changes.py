@@ -146,13 +146,21 @@ def test_contacts_say_that_nothing_has_changed_since_the_last_visit(
 def test_the_first_steps_tick_themselves_and_go_when_done(app: Flask, client: FlaskClient) -> None:
     advisor = make_advisor()
     log_in(client, advisor)
-    assert "0 of 4 done" in page_text(client.get("/contacts"))
+    page = client.get("/contacts")
+    assert "0 of 4 done" in page_text(page)
+    for step in ("Connect Salesforce", "Bring your contacts in"):
+        assert f'<strong><a href="/settings/integrations?open=salesforce">{step}</a></strong>' in page.text
+    for step in ("share", "signature"):
+        assert f'form="first-steps" name="do" value="{step}"' in page.text
     make_synced_connection(advisor)
     text = page_text(client.get("/contacts"))
     assert "2 of 4 done" in text
     assert "Done: Bring your contacts in" in text
     someone_signs_up(advisor)
     assert "3 of 4 done" in page_text(client.get("/contacts"))
+    page = client.get("/contacts").text
+    assert 'form="first-steps" name="do" value="signature">Add it to your signature</button>' in page
+    assert 'value="share"' not in page
     answer = client.post("/contacts/first-steps", data={"do": "signature"})
     assert answer.location.endswith("/leads?signature=1#signature")
     assert "Sign up for emails from Alice Moreau</a>" in client.get("/leads").text
