@@ -13,6 +13,8 @@ from asapp.audit.entries import person
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import Action, ApiUsage
+from asapp.partners import checks
+from asapp.salesforce.probe import Finding
 from tests.browser.conftest import OpenPage
 from tests.browser.house import BrowserHouse
 from tests.browser.looking import follow, inspect
@@ -76,3 +78,25 @@ def test_the_audit_log(house: BrowserHouse, open_page: OpenPage) -> None:
     inspect(page, "audit")
     follow(page, page.get_by_role("link", name="Older"))
     expect(page.get_by_role("main")).to_contain_text("203.0.113.0")
+
+
+def test_the_page_of_a_firm_whose_salesforce_does_not_answer(house: BrowserHouse, open_page: OpenPage) -> None:
+    with house.rows():
+        firm = make_partner("Away Wealth Partners")
+        make_synced_connection(make_advisor(firm, "Daniel Abubakar"), status="needs_reconnect")
+        findings = [
+            Finding("host", None, "error_status", "503"),
+            *(Finding(code, True, "known") for code in ("key", "secret")),
+            *(Finding(code, None, "nobody_connected") for code in ("scopes", "opt_out", "lead")),
+            Finding("api", None, "no_answer"),
+            Finding("allowance", None, "used_up"),
+        ]
+        checks.store(firm.id, findings, is_whole=True)
+        path = f"/admin/partners/{firm.slug}"
+    page = open_page(house, house.make_admin())
+    page.goto(f"{house.url}{path}")
+    expect(page.get_by_text("Salesforce doesn't answer", exact=True)).to_be_visible()
+    expect(page.get_by_role("listitem").filter(has_text="Host is a Salesforce org")).to_contain_text("Waits")
+    inspect(page, "firm-away")
+    follow(page, page.get_by_role("link", name="1 advisor needs reconnecting"))
+    expect(page.get_by_role("row", name="Daniel Abubakar")).to_contain_text("Needs reconnecting")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -18,7 +19,8 @@ from asapp.core.extensions import db
 from asapp.messages.checks import PKCE_LABEL
 from asapp.models import Partner, SetupLink, User
 from orgsim.server import Running
-from tests.connecting import CALLBACK, visit
+from tests.connecting import CALLBACK, ConnectingDesk, visit
+from tests.connecting import KEY as APP_KEY
 from tests.factories import log_in, make_admin, make_advisor, make_partner
 from tests.mailing import send_waiting_mails
 
@@ -406,3 +408,16 @@ def test_a_log_in_that_salesforce_refuses_is_shown_to_the_advisor_and_turns_no_c
     come_back(nobody, org, amara)
     assert "Not asked yet" in line_of(client.get("/admin/partners/northgate").text, "key")
     assert "Unblock" in nobody.get("/settings/integrations?open=salesforce").text
+
+
+def test_a_mistyped_opt_out_field_is_told_at_once_and_what_is_wrong_is_said(
+    client: FlaskClient, ada: User, org: Running
+) -> None:
+    desk = ConnectingDesk(org)
+    desk.connect()
+    path = f"/admin/partners/{desk.partner.slug}"
+    typed = {"name": desk.partner.name, "url": org.url, "key": APP_KEY, "opt_out_field": "HasOptedOutOfEmial"}
+    client.post(path, data=typed)
+    page = unescape(client.get(path).text)
+    assert "Saved, and 1 check needs fixing. First: The connected advisor can't see a field HasOptedOutOfEmial" in page
+    assert "Either there is none of that name, or it is hidden" in page
