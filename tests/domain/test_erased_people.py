@@ -14,7 +14,7 @@ from asapp.contacts.status import contact_rows, reason_of
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.leads import decisions, queries
-from asapp.models import Contact, ContactSource, LeadState, Reason, Tombstone, TombstoneKind
+from asapp.models import Contact, ContactSource, LeadState, Reason, Restoration, Tombstone, TombstoneKind
 from asapp.panel.balance import balance
 from orgsim.server import Running
 from tests.domain.test_leads_following import FollowingOffice
@@ -117,6 +117,18 @@ def test_an_erased_person_stays_away_after_disconnecting_and_removing(office: Fo
     assert people() == []
     office.sync()
     assert {address for _, address, _ in people()} == {""}
+
+
+def test_a_person_who_was_restored_once_leaves_no_times_of_it_when_erased(office: FollowingOffice) -> None:
+    office.add(email=ADDRESS)
+    office.sync()
+    contact_id = only_contact().id
+    removal.remove_contacts(office.advisor.id, [contact_id])
+    for restored in (1, 0):  # the second press finds nothing to restore, and stores nothing
+        assert removal.restore_contacts(office.advisor.id, [contact_id]) == restored
+    assert db.session.scalars(select(Restoration.contact_id)).all() == [contact_id]
+    erase(office)
+    assert db.session.scalars(select(Restoration.contact_id)).all() == []
 
 
 def test_an_erased_person_who_is_added_again_in_salesforce_stays_away(office: FollowingOffice) -> None:

@@ -25,6 +25,7 @@ from asapp.models import (
     LedgerEntry,
     OptOutWrite,
     Partner,
+    Restoration,
     RunChange,
     RunStatus,
     SuppressionSource,
@@ -270,6 +271,19 @@ def test_an_unsubscribe_of_a_lead_holds_for_the_contact_that_it_became(office: O
     contact = office.org.convert_lead(lead)
     office.sync()
     assert reasons_here(office.connection) == {contact: "complained"}
+
+
+def test_a_contact_knows_when_the_lead_that_it_was_had_been_restored(office: Office) -> None:
+    lead = add_lead(office)
+    office.sync()
+    (row,) = contacts_here(office.connection)
+    removal.remove_contacts(row.user_id, [row.id])
+    removal.restore_contacts(row.user_id, [row.id])
+    office.org.convert_lead(lead)
+    office.sync()
+    (row,) = contacts_here(office.connection)
+    assert row.source == "salesforce"
+    assert db.session.scalars(select(Restoration.contact_id)).all() == [row.id]
 
 
 def test_the_history_of_a_lead_is_that_of_the_contact_that_it_became(office: Office) -> None:
