@@ -113,22 +113,27 @@ def foresee_stop(partner: Partner) -> Consequences:
 def stop(partner: Partner, access: OrgAccess, by: Actor = ITSELF) -> GivenBack:
     """Stop everything for a firm: its syncs and deliveries end at once, its advisors are disconnected. Commits.
 
+    The firm is disabled first, by itself, so that no one of it is a recipient while hundreds of connections are ended one by one.
     Contacts of its Salesforce are inactive from then on (`disconnected`). The grants are revoked at Salesforce, for some
     seconds here and then by each tick, for three days if Salesforce is away. enable() undoes it.
     """
     partner_id = partner.id
 
-    def end() -> list[Ended]:
+    def halt() -> None:
         partner = db.session.get_one(Partner, partner_id)
         partner.is_enabled = False
         entries.record(Action.PARTNER_STOPPED, by, partner)
         db.session.flush()
+        stopped_runs.stop_runs_of_firm(partner_id)
+
+    def end() -> list[Ended]:
         ended = connections.end_connections(Connection.partner_id == partner_id, True, access, by)
         switching.withdraw(PendingGrant.partner_id == partner_id)
         switching.keep_for_revoking(ended, access)
         stopped_runs.stop_runs_of_firm(partner_id)
         return ended
 
+    retry_when_beaten(db.session(), halt)
     ended = retry_when_beaten(db.session(), end)
     of_firm = PendingGrant.partner_id == partner_id
     switching.give_back(of_firm, access=access, limit=None)

@@ -14,7 +14,7 @@ import requests
 import requests_mock
 from flask import Flask, current_app
 from flask.testing import FlaskClient
-from sqlalchemy import PrimaryKeyConstraint, UniqueConstraint, func, select, text
+from sqlalchemy import PrimaryKeyConstraint, UniqueConstraint, event, func, select, text
 from sqlalchemy.orm import Session
 
 from asapp.accounts import users
@@ -271,6 +271,29 @@ def test_all_is_stopped_here_before_salesforce_is_called_whatever_it_answers(app
     assert seen == [(0, 0)] * 10, "the other two have to wait: Salesforce heard none of these"
     db.session.expire_all()
     assert connection.is_disconnected
+
+
+def test_a_firm_is_disabled_and_its_syncs_are_cancelled_before_its_connections_end_one_by_one(app: Flask) -> None:
+    partner, _, connection = a_firm_at_work()
+    make_run(connection, RunStatus.RUNNING, lease="held", lease_until=utcnow())
+    is_enabled = select(Partner.is_enabled).where(Partner.id == partner.id)
+    active = select(func.count()).select_from(SyncRun).where(SyncRun.status.in_(ACTIVE))
+    seen: list[tuple[Any, Any]] = []
+    engine = db.engine
+
+    def look(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if statement.startswith("UPDATE connections"):
+            with Session(engine) as other:
+                seen.append((other.scalar(is_enabled), other.scalar(active)))
+
+    event.listen(engine, "before_cursor_execute", look)
+    try:
+        with requests_mock.Mocker() as salesforce:
+            salesforce.post(REVOKE)
+            offboarding.stop(partner, org_access())
+    finally:
+        event.remove(engine, "before_cursor_execute", look)
+    assert seen[0] == (False, 0)
 
 
 def make_client_of(person: User) -> FlaskClient:
