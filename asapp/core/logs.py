@@ -13,6 +13,7 @@ import json
 import logging
 import re
 import sys
+import threading
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -63,8 +64,9 @@ def configure() -> None:
 
 
 def log_what_ends_us() -> None:
-    """Log an uncaught exception, which ends the process, like all other lines; its own text may hold rows."""
+    """Log an uncaught exception, which ends the process or a thread, like all other lines; its own text may hold rows."""
     sys.excepthook = _log_uncaught
+    threading.excepthook = _log_uncaught_of_thread
 
 
 class JsonHandler(logging.StreamHandler[Any]):
@@ -197,6 +199,12 @@ def _log_uncaught(kind: type[BaseException], error: BaseException, trace: Traceb
     if issubclass(kind, KeyboardInterrupt):
         return
     logging.getLogger(OURS).critical("the process ends", exc_info=(kind, error, trace))
+
+
+def _log_uncaught_of_thread(told: threading.ExceptHookArgs) -> None:
+    """RQ's thread that listens to Redis raises what it doesn't know, a time-out for one."""
+    if told.exc_value is not None and not issubclass(told.exc_type, SystemExit):
+        logging.getLogger(OURS).error("a thread ends", exc_info=(told.exc_type, told.exc_value, told.exc_traceback))
 
 
 STANDARD = frozenset({*vars(logging.LogRecord("", 0, "", 0, "", (), None)), "message", "asctime"})

@@ -142,6 +142,17 @@ def test_a_worker_whose_redis_is_away_ends_too(app: Flask, config: Config, log: 
         assert end(worker) < GONE_S
 
 
+def test_while_redis_is_away_each_line_of_its_log_is_json_without_the_password(
+    app: Flask, config: Config, log: Path
+) -> None:
+    with RedisServer() as own_redis, Worker(make_config(config.database_url, own_redis.url), log):
+        wait_for(lambda: is_seen(), "for its heartbeat")
+        own_redis.kill()
+        wait_for(lambda: log.read_text().count("\n") > 1, "for what it says")
+        assert "ConnectionError" in " ".join(str(line["message"]) for line in lines_of(log))
+        assert own_redis.url.split("@")[0].rpartition(":")[2] not in log.read_text()
+
+
 def test_signals_from_its_first_moment_on_are_not_lost(
     app: Flask, config: Config, office: Office, queues: Queues, log: Path
 ) -> None:

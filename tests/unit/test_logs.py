@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -236,6 +237,21 @@ def test_a_process_that_breaks_says_so_like_all_else(lines: Lines, monkeypatch: 
     sys.excepthook(ValueError, ValueError("Zoë"), None)
     assert (lines.last["level"], lines.last["error"]["type"]) == ("critical", "ValueError")
     assert "Zo" not in lines.raw
+
+
+def test_a_thread_that_breaks_says_so_like_all_else(
+    lines: Lines, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """RQ's thread that listens to Redis ends so where Redis hangs."""
+    for module in (sys, threading):
+        monkeypatch.setattr(module, "excepthook", module.excepthook)
+    logs.log_what_ends_us()
+    thread = threading.Thread(target=lambda: int("redis://:harbour-lamp@redis"))
+    thread.start()
+    thread.join()
+    assert (lines.last["level"], lines.last["error"]["type"]) == ("error", "ValueError")
+    assert "harbour" not in lines.raw
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_configuring_again_changes_nothing(lines: Lines) -> None:
