@@ -7,6 +7,7 @@ carries the name.
 
 from __future__ import annotations
 
+import time
 from base64 import urlsafe_b64encode
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +16,13 @@ from hashlib import blake2b
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Engine, Integer, Select, and_, bindparam, exists, or_, select
+from sqlalchemy import ColumnElement, Engine, Integer, Select, and_, bindparam, exists, func, or_, select
+from sqlalchemy import Connection as SQLConnection
 
 from asapp.contacts.addresses import HashRange, address_hash, address_key
 from asapp.contacts.lists import is_on
 from asapp.contacts.queries import contacts_of
-from asapp.contacts.status import contact_rows, is_active, is_held, reason_of
+from asapp.contacts.status import contact_rows, is_active, is_held, is_held_of, reason_of
 from asapp.contacts.suppressions import find_reasons
 from asapp.contacts.unsubscribe_links import LinkMaker, link_key
 from asapp.core.bulk import in_chunks, rows_with_each
@@ -32,6 +34,7 @@ from asapp.models import Connection, Contact, ContactList, ListMember, Partner, 
 from asapp.models.contact import is_known_in_salesforce
 
 ROWS_AT_ONCE = 5000
+READ_WITHIN_S = 600.0  # a million take ten seconds
 ROWS_TO_SPARE = 50  # in a page, for contacts that share an address
 ID_BYTES, ID_LENGTH = 16, 22
 TO_WHOLE_GROUPS, ENCODED_ID_LENGTH = bytes(2), 24  # base64 takes three bytes at a time, so many Ids are encoded at once
@@ -45,16 +48,22 @@ COLUMNS = (
     Contact.first_name,
     Contact.last_name,
     Contact.email,
-    Contact.changed_at,
     Contact.address_hash,
 )
+
+
+class ReadTooSlowly(Exception):
+    """The answer was not read to its end in time, and is cut off."""
 
 
 class Audience(NamedTuple):
     """A list that is written to, as plain values: its recipients can be read after the request's session has ended."""
 
     upto: Select[Any]  # the hash with which a piece of so many contacts ends; parameters `after`, `most`
-    active: Select[Any]  # who may be written to in such a piece; parameters `after`, `upto`
+    piece: Select[Any]  # who may be written to in such a piece; parameters `after`, `upto`
+    everyone: Select[Any]  # who may be written to, in whatever order
+    shared: Select[Any]  # the hashes that several of the advisor's contacts have
+    sharing: Select[Any]  # who may be written to of those with these hashes; parameter `hashes`
     links: LinkMaker
     id_key: bytes
     as_of: datetime | None
@@ -104,7 +113,20 @@ def prepare(
     key = link_key(db.session(), partner, vault)
     as_of = _age_of_opt_outs(contact_list, now)
     links = LinkMaker(partner, user, key, public_url)
-    return Audience(_end_of_piece(contact_list), _active(contact_list, now, asked_at), links, key, as_of)
+    piece = HashRange(bindparam("after"), bindparam("upto"))
+    everyone = _active(contact_list, now, asked_at)
+    return Audience(
+        _end_of_piece(contact_list),
+        _active(contact_list, now, asked_at, piece)
+        .where(piece.holds(Contact.address_hash))
+        .add_columns(Contact.changed_at),
+        everyone if is_postgresql(db.session) else everyone.order_by(Contact.id),  # as SQLite stores them
+        _shared(contact_list.user_id),
+        everyone.where(Contact.address_hash.in_(bindparam("hashes", expanding=True))).add_columns(Contact.changed_at),
+        links,
+        key,
+        as_of,
+    )
 
 
 def _end_of_piece(contact_list: ContactList) -> Select[Any]:
@@ -117,14 +139,21 @@ def _end_of_piece(contact_list: ContactList) -> Select[Any]:
     return select(piece.c.address_hash).order_by(piece.c.address_hash.desc()).limit(1)
 
 
-def _active(contact_list: ContactList, now: datetime, asked_at: datetime | None) -> Select[Any]:
-    """Select those of a piece who may be written to, in order of their addresses."""
+def _active(
+    contact_list: ContactList, now: datetime, asked_at: datetime | None, hashes: HashRange | None = None
+) -> Select[Any]:
+    """Select those on the list who may be written to. hashes: as in is_active()."""
     user_id = contact_list.user_id
-    piece = HashRange(bindparam("after"), bindparam("upto"))
-    who = [contacts_of(user_id), is_on(contact_list), is_active(now, user_id, piece), ~is_held()]
+    who = [contacts_of(user_id), is_on(contact_list), is_active(now, user_id, hashes), ~is_held_of(user_id)]
     if asked_at is not None and contact_list.has_members:
         who.append(_was_asked_about(contact_list, asked_at))
-    return contact_rows(*COLUMNS).where(piece.holds(Contact.address_hash), *who).order_by(Contact.address_hash)
+    return contact_rows(*COLUMNS).where(*who)
+
+
+def _shared(user_id: int) -> Select[Any]:
+    """Select the hashes of addresses that several contacts have, by their index alone."""
+    of_advisor = select(Contact.address_hash).where(Contact.user_id == user_id, Contact.address_hash.is_not(None))
+    return of_advisor.group_by(Contact.address_hash).having(func.count() > 1)
 
 
 def _was_asked_about(contact_list: ContactList, asked_at: datetime) -> ColumnElement[bool]:
@@ -150,10 +179,43 @@ def find_page(audience: Audience, limit: int, after: bytes) -> Recipients:
 
 
 def iter_recipients(audience: Audience) -> Iterator[Recipient]:
-    """Yield all recipients. No transaction is open for longer than it takes to read a few thousand rows."""
-    iter_pieces = _iter_pieces_ahead if is_postgresql(db.session) else _iter_pieces
-    for rows in iter_pieces(audience, b"", ROWS_AT_ONCE):
-        yield from _recipients_of(rows, audience)
+    """Yield all recipients, as they were at one moment: an address that moves to another contact meanwhile is not told twice.
+
+    So a transaction is open until the last is taken. Raises ReadTooSlowly where that takes longer than READ_WITHIN_S.
+    """
+    is_server = is_postgresql(db.session)
+    engine = db.engine
+    end_read(db.session)
+    give_up_at = time.monotonic() + READ_WITHIN_S
+    with engine.connect() as connection:
+        if is_server:
+            connection.execution_options(isolation_level="REPEATABLE READ")
+        shared = set(connection.scalars(audience.shared))
+        parts = _read(connection, audience.everyone)
+        for rows in _iter_ahead(parts) if is_server else parts:
+            if time.monotonic() > give_up_at:
+                raise ReadTooSlowly
+            yield from _recipients_of([row for row in rows if row[-1] not in shared] if shared else rows, audience)
+        for hashes in in_chunks(sorted(shared)):
+            rows = _newest_first(fetch_tuples(connection, audience.sharing, {"hashes": hashes}))
+            yield from _recipients_of(rows, audience)
+
+
+def _read(connection: SQLConnection, query: Select[Any]) -> Iterator[Sequence[Any]]:
+    """Return the query's rows, many at a time."""
+    return connection.execute(query, execution_options={"yield_per": ROWS_AT_ONCE}).partitions()
+
+
+def _iter_ahead(parts: Iterator[Sequence[Any]]) -> Iterator[Sequence[Any]]:
+    """Yield the parts, while another thread lets the server work on the next one.
+
+    SQLite works in this process: two of its threads would only hinder each other.
+    """
+    with ThreadPoolExecutor(1) as reader:
+        ahead = reader.submit(next, parts, None)
+        while (rows := ahead.result()) is not None:
+            ahead = reader.submit(next, parts, None)
+            yield rows
 
 
 def _iter_pieces(audience: Audience, after: bytes, most: int) -> Iterator[Sequence[Any]]:
@@ -165,47 +227,34 @@ def _iter_pieces(audience: Audience, after: bytes, most: int) -> Iterator[Sequen
         yield rows
 
 
-def _iter_pieces_ahead(audience: Audience, after: bytes, most: int) -> Iterator[Sequence[Any]]:
-    """Yield the same as _iter_pieces(), while another thread lets the server work on the next piece.
-
-    SQLite works in this process: two of its threads would only hinder each other.
-    """
-    engine = db.engine
-    end_read(db.session)
-    with ThreadPoolExecutor(1) as reader:
-        ahead = reader.submit(_read_piece, engine, audience, after, most)
-        while piece := ahead.result():
-            after, rows = piece
-            ahead = reader.submit(_read_piece, engine, audience, after, most)
-            yield rows
-
-
 def _read_piece(engine: Engine, audience: Audience, after: bytes, most: int) -> tuple[bytes, Sequence[Any]] | None:
     """Return the hash that ends a piece, and its rows; None at the end.
 
     It is asked first where the piece ends: with a LIMIT on the whole question PostgreSQL guesses how many contacts pass a dozen
-    conditions, and took minutes. Of those who share an address the newest is put first here: there are few, and no database has
-    to sort the others.
+    conditions, and took minutes.
     """
     with engine.connect() as connection:
         upto = connection.scalar(audience.upto, {"after": after, "most": most})
         if upto is None:
             return None
-        rows = fetch_tuples(connection, audience.active, {"after": after, "upto": upto})
-    if len({row[-1] for row in rows}) < len(rows):
-        rows.sort(key=lambda row: (row[-2], row[0]), reverse=True)
-        rows.sort(key=itemgetter(-1))
-    return upto, rows
+        return upto, _newest_first(fetch_tuples(connection, audience.piece, {"after": after, "upto": upto}))
+
+
+def _newest_first(rows: list[Any]) -> list[Any]:
+    """Sort rows by address, of those who share one the newest first; return them without the moment of their change."""
+    rows.sort(key=itemgetter(-1, 0), reverse=True)
+    rows.sort(key=itemgetter(-2))
+    return [row[:-1] for row in rows]
 
 
 def _recipients_of(rows: Sequence[Any], audience: Audience) -> Iterator[Recipient]:
-    """Yield one recipient for each address. rows: a piece."""
+    """Yield one recipient for each address. rows: those who share one beside each other, the newest first."""
     ids = public_ids_of([row[0] for row in rows], audience.id_key)
     urls = audience.links.urls([row[-1] for row in rows])
     recipient: Recipient = {}
     before = b""
     for row, contact_id, url in zip(rows, ids, urls, strict=True):
-        _, salesforce_id, source, first_name, last_name, email, _, hashed = row
+        _, salesforce_id, source, first_name, last_name, email, hashed = row
         if hashed == before:
             recipient["also"] += (contact_id,)
             continue

@@ -10,14 +10,15 @@ import pytest
 from flask import Flask
 from sqlalchemy import event
 
-from asapp.contacts import lists, queries, removal
+from asapp.contacts import lists, queries, recipients, removal
 from asapp.contacts.export import iter_csv
 from asapp.contacts.queries import PAGE_SIZE, STATES, ContactQuery
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
-from asapp.models import Contact, ContactSource, Reason, User
+from asapp.models import Contact, ContactSource, ListKind, Reason, User
 from asapp.models.search import SEARCH_KEY_LENGTH, search_key
-from tests.factories import make_advisor, make_connection, make_contact, make_synced_connection, save
+from tests.factories import make_advisor, make_connection, make_contact, make_synced_connection, org_access, save
+from tests.senders import make_system_list
 
 HASH = hashlib.sha256(b"shared").digest()
 
@@ -218,7 +219,8 @@ def test_a_page_costs_the_same_number_of_queries_however_many_are_on_it(app: Fla
 def test_no_plan_compares_each_contact_with_each_address(app: Flask) -> None:
     """As long as it has no statistics PostgreSQL plans for a handful of rows, and there may be 100,000 of both."""
     connection = make_synced_connection(make_advisor())
-    make_contact(connection)
+    for _ in range(2):
+        make_contact(connection, address_hash=HASH)
     statements: list[tuple[str, Any]] = []
 
     def keep(_conn: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
@@ -230,6 +232,9 @@ def test_no_plan_compares_each_contact_with_each_address(app: Flask) -> None:
         queries.count_contacts(connection.user_id, utcnow())
         for state in STATES:
             queries.find_page(connection.user_id, ContactQuery(state=state), utcnow())
+        for each in (lists.create_list(connection.user_id, "Letter"), make_system_list(connection.user)):
+            audience = recipients.prepare(each, utcnow(), org_access().vault, "http://asapp.example")
+            assert len(list(recipients.iter_recipients(audience))) == int(each.kind == ListKind.SALESFORCE_CONTACTS)
     finally:
         event.remove(db.engine, "before_cursor_execute", keep)
     asked = [each for each in statements if each[0].startswith("SELECT")]
