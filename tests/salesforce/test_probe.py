@@ -138,8 +138,8 @@ def test_the_token_endpoints_answer_decides_about_key_and_secret(
         ({"json": ["no"]}, False, "not_an_org"),
         ({"text": "<html>"}, False, "not_an_org"),
         ({"status_code": 301, "headers": {"Location": "https://new.my.salesforce.com/"}}, False, "moved"),
-        ({"status_code": 503}, None, "no_answer"),
-        ({"status_code": 420}, None, "no_answer"),
+        ({"status_code": 503}, None, "error_status"),
+        ({"status_code": 420}, None, "error_status"),
         ({"exc": requests.exceptions.ReadTimeout}, None, "no_answer"),
     ],
 )
