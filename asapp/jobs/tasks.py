@@ -29,6 +29,7 @@ from asapp.leads.delivery import deliver
 from asapp.leads.outbox import enqueue_due
 from asapp.models import Partner
 from asapp.partners.checks import find_due, run_checks
+from asapp.partners.offboarding import finish_stops
 from asapp.salesforce.errors import SalesforceError
 from asapp.sends import prepare
 from asapp.sync import rounds
@@ -173,6 +174,7 @@ def tick() -> None:
         passkeys.purge()
         sessions.purge(config)
         retention.delete_expired(config)
+        finish_stops(org_access())
         revoke_expired(org_access())  # last: it calls Salesforce, which may not answer
 
 

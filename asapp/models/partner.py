@@ -31,6 +31,7 @@ class Partner(SealsColumns, Base):
     slug: Mapped[str] = mapped_column(String(60), unique=True)
     name: Mapped[str] = mapped_column(String(120))
     is_enabled: Mapped[bool] = mapped_column(default=True)
+    stop_began_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # empty once its connections are ended
     salesforce_url: Mapped[str] = mapped_column(String(255))  # origin, without a trailing slash; empty: not known yet
     consumer_key_sealed: Mapped[str | None] = mapped_column(Text)
     consumer_secret_sealed: Mapped[str | None] = mapped_column(Text)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, func, or_, select, update
@@ -59,6 +61,8 @@ from asapp.models.user import EMPTIED
 from asapp.partners.form_fields import TEXTS
 from asapp.partners.partners import discard_pending
 from asapp.salesforce import oauth
+
+STOP_TAKES = timedelta(minutes=1)  # at most, with hundreds of connections
 
 
 @dataclass(frozen=True)
@@ -114,32 +118,49 @@ def stop(partner: Partner, access: OrgAccess, by: Actor = ITSELF) -> GivenBack:
     """Stop everything for a firm: its syncs and deliveries end at once, its advisors are disconnected. Commits.
 
     The firm is disabled first, by itself, so that no one of it is a recipient while hundreds of connections are ended one by one.
-    Contacts of its Salesforce are inactive from then on (`disconnected`). The grants are revoked at Salesforce, for some
-    seconds here and then by each tick, for three days if Salesforce is away. enable() undoes it.
+    If the process dies before that is done, finish_stops() does it. Contacts of its Salesforce are inactive from then on
+    (`disconnected`). The grants are revoked at Salesforce, for some seconds here and then by each tick, for three days if
+    Salesforce is away. enable() undoes it.
     """
     partner_id = partner.id
 
     def halt() -> None:
         partner = db.session.get_one(Partner, partner_id)
-        partner.is_enabled = False
+        partner.is_enabled, partner.stop_began_at = False, utcnow()
         entries.record(Action.PARTNER_STOPPED, by, partner)
         db.session.flush()
         stopped_runs.stop_runs_of_firm(partner_id)
 
-    def end() -> list[Ended]:
-        ended = connections.end_connections(Connection.partner_id == partner_id, True, access, by)
-        switching.withdraw(PendingGrant.partner_id == partner_id)
-        switching.keep_for_revoking(ended, access)
-        stopped_runs.stop_runs_of_firm(partner_id)
-        return ended
-
     retry_when_beaten(db.session(), halt)
-    ended = retry_when_beaten(db.session(), end)
+    ended = retry_when_beaten(db.session(), lambda: _end_connections(partner_id, access, by))
     of_firm = PendingGrant.partner_id == partner_id
     switching.give_back(of_firm, access=access, limit=None)
     waiting = db.session.scalar(select(func.count()).select_from(PendingGrant).where(of_firm)) or 0
     db.session.rollback()
     return GivenBack(len(ended), waiting)
+
+
+def _end_connections(partner_id: int, access: OrgAccess, by: Actor) -> list[Ended]:
+    """Do what is left of a stop once the firm is disabled, in the caller's transaction."""
+    ended = connections.end_connections(Connection.partner_id == partner_id, True, access, by)
+    switching.withdraw(PendingGrant.partner_id == partner_id)
+    switching.keep_for_revoking(ended, access)
+    stopped_runs.stop_runs_of_firm(partner_id)
+    db.session.get_one(Partner, partner_id).stop_began_at = None
+    return ended
+
+
+def finish_stops(access: OrgAccess) -> int:
+    """End the connections of firms whose stop a process began and did not end: it died. Commits. Returns how many firms.
+
+    Their grants wait for switching.revoke_expired().
+    """
+    is_left = (~Partner.is_enabled, Partner.stop_began_at < utcnow() - STOP_TAKES)
+    left = db.session.scalars(select(Partner.id).where(*is_left)).all()
+    db.session.rollback()
+    for partner_id in left:
+        retry_when_beaten(db.session(), partial(_end_connections, partner_id, access, ITSELF))
+    return len(left)
 
 
 def delete_partner(partner: Partner, access: OrgAccess, by: Actor = ITSELF) -> GivenBack:

@@ -266,7 +266,7 @@ def discard_new_secret(partner: Partner, by: Actor = ITSELF) -> None:
 
 
 def enable(partner: Partner, by: Actor = ITSELF) -> None:
-    partner.is_enabled = True
+    partner.is_enabled, partner.stop_began_at = True, None
     entries.record(Action.PARTNER_ENABLED, by, partner)
     db.session.commit()
 

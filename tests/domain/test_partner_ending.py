@@ -47,7 +47,7 @@ from asapp.models import (
     User,
 )
 from asapp.models.run import ACTIVE
-from asapp.partners import offboarding
+from asapp.partners import offboarding, partners
 from asapp.salesforce.hosts import to_18
 from asapp.salesforce.oauth import Grant, Identity
 from asapp.sends import prepare, sends
@@ -294,6 +294,40 @@ def test_a_firm_is_disabled_and_its_syncs_are_cancelled_before_its_connections_e
     finally:
         event.remove(engine, "before_cursor_execute", look)
     assert seen[0] == (False, 0)
+
+
+def test_a_stop_whose_process_died_after_disabling_the_firm_is_finished_by_the_tick(app: Flask) -> None:
+    partner, _, connection = a_firm_at_work()
+    access = org_access()
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_rest: Any) -> None:
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(offboarding, "_end_connections", die)
+        with pytest.raises(Killed):
+            offboarding.stop(partner, access)
+    db.session.rollback()
+    assert (partner.is_enabled, connection.is_disconnected) == (False, False)
+    assert offboarding.finish_stops(access) == 0, "it may still be at work"
+    partner.stop_began_at = utcnow() - offboarding.STOP_TAKES - timedelta(seconds=1)
+    db.session.commit()
+    assert offboarding.finish_stops(access) == 1
+    assert connection.is_disconnected
+    assert db.session.scalars(select(PendingGrant.partner_id)).all() == [partner.id]
+    assert offboarding.finish_stops(access) == 0
+
+
+def test_a_firm_that_was_enabled_again_is_not_stopped_later(app: Flask) -> None:
+    partner, _, connection = a_firm_at_work()
+    partner.is_enabled, partner.stop_began_at = False, utcnow() - timedelta(hours=1)
+    db.session.commit()
+    partners.enable(partner)
+    assert offboarding.finish_stops(org_access()) == 0
+    assert not connection.is_disconnected
 
 
 def make_client_of(person: User) -> FlaskClient:
