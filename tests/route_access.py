@@ -237,3 +237,8 @@ def everything_of(whose: Belongings) -> dict[str, Any]:
 def open_route(client: FlaskClient, route: Route, data: dict[str, Any] | None = None, **how: Any) -> Any:
     names = {"query_string": data or {}} if route.is_safe else {"data": data or {}}
     return client.open(route.path, method=route.method, **names, **how)
+
+
+def text_of(response: Any) -> str:
+    """Return what an answer says, a picture included: of one there is nothing to read, but a name in it would be."""
+    return str(response.get_data().decode(errors="replace"))
