@@ -183,22 +183,26 @@ def iter_recipients(audience: Audience) -> Iterator[Recipient]:
 
     So a transaction is open until the last is taken. Raises ReadTooSlowly where that takes longer than READ_WITHIN_S.
     """
-    is_server = is_postgresql(db.session)
     engine = db.engine
     end_read(db.session)
     give_up_at = time.monotonic() + READ_WITHIN_S
     with engine.connect() as connection:
-        if is_server:
+        if connection.dialect.name == "postgresql":
             connection.execution_options(isolation_level="REPEATABLE READ")
-        shared = set(connection.scalars(audience.shared))
-        parts = _read(connection, audience.everyone)
-        for rows in _iter_ahead(parts) if is_server else parts:
+        for rows in _iter_groups(connection, audience):
             if time.monotonic() > give_up_at:
                 raise ReadTooSlowly
-            yield from _recipients_of([row for row in rows if row[-1] not in shared] if shared else rows, audience)
-        for hashes in in_chunks(sorted(shared)):
-            rows = _newest_first(fetch_tuples(connection, audience.sharing, {"hashes": hashes}))
             yield from _recipients_of(rows, audience)
+
+
+def _iter_groups(connection: SQLConnection, audience: Audience) -> Iterator[Sequence[Any]]:
+    """Yield all rows of a list, many at a time: those that share no address, then those that do, beside each other."""
+    shared = set(connection.scalars(audience.shared))
+    parts = _read(connection, audience.everyone)
+    for rows in _iter_ahead(parts) if connection.dialect.name == "postgresql" else parts:
+        yield [row for row in rows if row[-1] not in shared] if shared else rows
+    for hashes in in_chunks(sorted(shared)):
+        yield _newest_first(fetch_tuples(connection, audience.sharing, {"hashes": hashes}))
 
 
 def _read(connection: SQLConnection, query: Select[Any]) -> Iterator[Sequence[Any]]:
