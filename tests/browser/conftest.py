@@ -33,6 +33,7 @@ CHROMIUM_ARGUMENTS = (
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 )
 OpenPage = Callable[..., Page]
+CLIENTS = 40  # of `synced`
 _seeds = itertools.count(1)  # of orgs: their ids must differ, because a Salesforce user connects to one account only
 
 
@@ -60,6 +61,14 @@ def house(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> It
 def firm(house: BrowserHouse) -> Iterator[Firm]:
     with start(Org(name="Northgate Wealth", seed=next(_seeds))) as running:
         yield Firm.found(house, running)
+
+
+@pytest.fixture
+def synced(firm: Firm) -> Firm:
+    firm.fill(CLIENTS)
+    firm.connect()
+    assert firm.sync().is_complete
+    return firm
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ from playwright.sync_api import Locator, Page, expect
 from asapp.contacts import lists
 from asapp.core.clock import utcnow
 from asapp.models import Visit
-from tests.browser.conftest import OpenPage
+from tests.browser.conftest import CLIENTS, OpenPage
 from tests.browser.house import Firm
 from tests.browser.looking import PHONE
 from tests.factories import save
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-CLIENTS, LEAVING = 30, 12
+LEAVING = 12
 BLINK_MS = 2100  # a form that is filled in faster is asked about once more
 
 
@@ -54,14 +54,6 @@ class Walk:
     @property
     def took(self) -> tuple[int, int]:
         return self.clicks, self.fields
-
-
-@pytest.fixture
-def synced(firm: Firm) -> Firm:
-    firm.fill(CLIENTS)
-    firm.connect()
-    assert firm.sync().is_complete
-    return firm
 
 
 @pytest.fixture

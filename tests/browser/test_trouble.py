@@ -19,7 +19,7 @@ from asapp.sync.dispatch import dispatch
 from devtools.processes import Worker
 from devtools.servers import RedisServer
 from orgsim import Org, start
-from tests.browser.conftest import OpenPage
+from tests.browser.conftest import CLIENTS, OpenPage
 from tests.browser.house import KEY, BrowserHouse, Firm
 from tests.browser.looking import Htmx, follow, inspect
 from tests.conftest import make_config
@@ -27,7 +27,6 @@ from tests.conftest import make_config
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 ASKING = re.compile(r"/salesforce\?seen=")  # what the panel asks for while a run is active
-CLIENTS = 40
 LEAVING = 15
 
 
@@ -37,14 +36,6 @@ def press(page: Page, button: str) -> None:
 
 def expect_said(page: Page, words: str) -> None:
     expect(page.get_by_role("status")).to_contain_text(words, timeout=15_000)
-
-
-@pytest.fixture
-def synced(firm: Firm) -> Firm:
-    firm.fill(CLIENTS)
-    firm.connect()
-    assert firm.sync().is_complete
-    return firm
 
 
 # ---- At Salesforce
