@@ -57,6 +57,7 @@ class Keyboard:
 
     def go_to(self, target: Locator) -> None:
         """Press Tab until the target has the focus."""
+        self._wait_for_htmx()
         ends = 0
         for _ in range(MOST):
             self.page.keyboard.press("Tab")
@@ -66,6 +67,10 @@ class Keyboard:
             if trouble == "" and target.evaluate("element => element === document.activeElement"):
                 return
         raise AssertionError(f"{MOST} stops, and never at {target}")
+
+    def _wait_for_htmx(self) -> None:
+        """Wait until a part that was swapped is in place: htmx puts the focus in it once more then."""
+        expect(self.page.locator(".htmx-added, .htmx-settling")).to_have_count(0)
 
     def _trouble(self) -> str:
         """Return what is wrong with the focus; the window may still be scrolling to it."""
@@ -103,6 +108,7 @@ class Keyboard:
 
     def walk(self) -> None:
         """Go through the whole page once: every stop can be seen, and they come as one reads, column by column."""
+        self._wait_for_htmx()
         self.page.evaluate(BEGIN)
         assert self._trouble() == ""
         before = None
