@@ -165,7 +165,8 @@ def test_the_disconnect_question_has_the_focus_and_enter_does_not_answer_it(htmx
     htmx_page.get_by_role("button", name="Disconnect").focus()
     htmx_page.keyboard.press("Enter")
     expect(htmx_page.get_by_role("group", name="What should happen to")).to_be_focused()
-    expect(htmx_page.locator(".htmx-added, .htmx-settling")).to_have_count(0)  # htmx puts the focus there as well, a moment later
+    # htmx puts the focus there as well, a moment later
+    expect(htmx_page.locator(".htmx-added, .htmx-settling")).to_have_count(0)
     sent: list[str] = []
     htmx_page.on("request", lambda request: sent.append(request.method))
     htmx_page.keyboard.press("Enter")  # pressed once more by mistake
