@@ -339,3 +339,17 @@ def test_two_runs_that_end_at_once_let_two_others_of_their_firm_go_on(app: Flask
     ids, partner_id = [run.id for run in waiting], partner.id
     race(app, *[lambda: runs.enqueue_next_parked(partner_id, fake_redis.enqueue)] * 2)
     assert sorted(fake_redis.enqueued) == ids
+
+
+def test_of_a_firms_parked_runs_the_one_that_has_waited_longest_goes_on_first(
+    app: Flask, fake_redis: FakeRedis
+) -> None:
+    partner, now = make_partner(), utcnow()
+    _later, first = (
+        make_run(
+            make_synced_connection(make_advisor(partner)), RunStatus.QUEUED, is_parked=True, queued_at=now - waited
+        )
+        for waited in (MINUTE, 2 * MINUTE)
+    )
+    runs.enqueue_next_parked(partner.id, fake_redis.enqueue)
+    assert fake_redis.enqueued == [first.id]

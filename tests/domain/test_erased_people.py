@@ -225,6 +225,20 @@ def test_a_person_deleted_here_comes_back_deleted_after_removing_and_can_be_rest
     assert db.session.scalars(select(Tombstone)).all() == []
 
 
+def test_a_person_restored_under_another_address_than_the_one_deleted_stays_restored(office: FollowingOffice) -> None:
+    contact_id = office.add(email=ADDRESS)
+    office.sync()
+    removal.remove_contacts(office.advisor.id, [only_contact().id])
+    remove_and_reconnect(office)
+    office.org.update_contact(contact_id, email="mei.chou@quay.example")
+    office.sync()
+    assert people() == [("salesforce", "mei.chou@quay.example", Reason.HIDDEN_HERE)]
+    removal.restore_contacts(office.advisor.id, [only_contact().id])
+    remove_and_reconnect(office)
+    office.sync()
+    assert people() == [("salesforce", "mei.chou@quay.example", None)]
+
+
 @pytest.mark.parametrize("is_removed", [False, True])
 def test_a_person_deleted_here_who_signs_up_again_stays_hidden_and_the_advisor_sees_it(
     office: FollowingOffice, is_removed: bool

@@ -466,6 +466,15 @@ def test_a_new_opt_out_field_is_not_green_for_the_one_before_it(desk: Connecting
     assert not run(desk)["opt_out"].is_good
 
 
+def test_what_was_green_of_another_org_is_not_green_of_the_present_one(desk: ConnectingDesk) -> None:
+    desk.connect()
+    assert run(desk)["opt_out"].is_good
+    form = PartnerForm.entered(name=desk.partner.name, url="http://127.0.0.1:9", key=KEY, secret=SECRET)
+    with writing():
+        partners.change_partner(desk.partner, form, desk.access)
+    assert not any(check.is_good for check in checks.checklist(desk.partner).checks)
+
+
 def test_a_log_in_that_failed_teaches_something(desk: ConnectingDesk) -> None:
     with writing():
         checks.record_outcome(desk.partner.id, "app_blocked")

@@ -292,6 +292,15 @@ def test_a_share_that_is_used_up_pauses_the_firm(office: Office, checker: Checke
     assert sum(run.is_failed for run in db.session.query(runs.SyncRun)) == 1
 
 
+def test_an_org_that_takes_no_more_calls_is_asked_no_further(office: Office, checker: Checker) -> None:
+    add_colleagues(office, 9)
+    office.org.trouble.add("request_limit", kind="data")
+    mark = office.org.calls.mark()
+    checker.go()
+    assert data_calls(office, mark) == 4  # those that were under way
+    assert office.connection.partner.paused_why == Code.REQUEST_LIMIT
+
+
 def test_a_pause_that_is_over_ends_with_a_quiet_check(office: Office, checker: Checker) -> None:
     office.connection.partner.paused_until = utcnow() - MINUTE
     office.connection.partner.paused_why = Code.ORG_NEARLY_FULL

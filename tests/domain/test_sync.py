@@ -356,6 +356,7 @@ def test_a_stopping_process_hands_the_run_back(office: Office) -> None:
     office.org.change_settings(page_sizes=200)
     run = office.sync(stop_before_page=2)
     assert run.is_queued
+    assert run.enqueued_at is not None  # at once, not by the next tick
     assert office.resume(run).is_complete
 
 

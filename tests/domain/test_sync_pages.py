@@ -20,7 +20,7 @@ from asapp.salesforce.records import ContactRecord
 from asapp.sync import runs
 from asapp.sync.execute import Execution
 from orgsim import Running
-from tests.factories import make_contact
+from tests.factories import make_advisor, make_contact
 from tests.syncing import Died, Office, contacts_here, reasons_here
 
 ROSE, ROBERT = to_18("0035g00000KqT1x"), to_18("0035g00000KqT1y")
@@ -115,6 +115,19 @@ def test_the_oldest_of_two_contacts_made_by_hand_is_adopted(office: Office) -> N
     db.session.rollback()
     assert db.session.get_one(Contact, first).salesforce_id == salesforce_id
     assert db.session.get_one(Contact, second).salesforce_id is None
+
+
+def test_a_contact_that_a_colleague_made_by_hand_is_not_adopted(office: Office) -> None:
+    colleague = make_advisor(office.connection.partner)
+    mine, theirs = (
+        make_contact(who, email=email, address_hash=office.hash(email)).id
+        for who, email in ((office.advisor, OTHER), (colleague, SHARED))
+    )
+    by_address = {email: office.add(email=email) for email in (SHARED, OTHER)}
+    assert office.sync().adopted == 1
+    db.session.rollback()
+    assert db.session.get_one(Contact, mine).salesforce_id == by_address[OTHER]
+    assert db.session.get_one(Contact, theirs).salesforce_id is None
 
 
 # Addresses that opted out

@@ -10,6 +10,7 @@ from asapp.connections.tokens import find_idle, refresh_idle
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.core.queues import Queues
+from asapp.jobs import tasks
 from orgsim import Running
 from tests.factories import org_access
 from tests.syncing import Office
@@ -34,6 +35,16 @@ def test_an_idle_connection_is_enqueued_once_an_hour_at_most(app: Flask, org: Ru
     for _ in range(3):
         queues.enqueue_idle([office.connection.id])
     assert len([each for each in queues.sync.get_job_ids() if each.startswith("keep-alive-")]) == 1
+
+
+def test_the_tick_enqueues_a_keep_alive_for_an_idle_connection(app: Flask, org: Running) -> None:
+    office = Office(org)
+    office.connection.token_used_at = utcnow() - timedelta(days=21)
+    office.save()
+    tasks.tick()
+    queues: Queues = app.extensions["asapp.queues"]
+    kept_alive = [job.args for job in queues.sync.get_jobs() if job.func_name == "asapp.jobs.tasks.keep_alive"]
+    assert kept_alive == [[office.connection.id]]
 
 
 def test_a_run_is_forgotten_only_if_no_job_waits_for_it(app: Flask, org: Running) -> None:

@@ -786,6 +786,17 @@ def test_a_retrieve_that_is_answered_wrongly_is_asked_again_later(salesforce: Mo
         client.retrieve_contacts(["0035g00000KqT1xAAF"])
 
 
+def test_a_whole_row_of_another_record_is_no_answer_about_the_one_that_was_asked_for(salesforce: Mocker) -> None:
+    row = {"Id": "0035g00000KqT2bAAF", "OwnerId": "0055g00000A0001AAA", "Email": "rose@edge.com", OPT_OUT: False}
+    salesforce.post(f"{ORIGIN}/services/data/v66.0/composite/sobjects/Contact", json=[row])
+    client = OrgClient(Tokens(), "66.0", (OPT_OUT,), wait=lambda state: 0.0)
+    with pytest.raises(TryLater):
+        client.retrieve_contacts(["0035g00000KqT1xAAF"])
+    assert client.retrieve_contacts(["0035g00000KqT2bAAF"]) == [
+        RetrievedContact("0035g00000KqT2bAAF", "0055g00000A0001AAA", "rose@edge.com", False)
+    ]
+
+
 def test_opt_outs_are_set_in_one_call_each_for_itself(desk: ClientDesk) -> None:
     rose, gone = desk.add(2)
     queue = desk.org.add_queue("Web Leads")

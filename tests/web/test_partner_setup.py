@@ -13,15 +13,18 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select, text
 
+from asapp.accounts.links import LinkIsGone
 from asapp.core.clock import utcnow
 from asapp.core.database import Base
 from asapp.core.extensions import db
 from asapp.messages.checks import PKCE_LABEL
 from asapp.models import Partner, SetupLink, User
+from asapp.partners import setup_link
+from asapp.partners.form_fields import AppForm
 from orgsim.server import Running
 from tests.connecting import CALLBACK, ConnectingDesk, visit
 from tests.connecting import KEY as APP_KEY
-from tests.factories import log_in, make_admin, make_advisor, make_partner
+from tests.factories import log_in, make_admin, make_advisor, make_partner, org_access
 from tests.mailing import send_waiting_mails
 
 KEY, SECRET, WRONG = "3MVG9setup.key", "RightSecret0123456789", "WrongSecret0123456789"
@@ -257,6 +260,22 @@ def test_a_link_that_is_closed_says_so_and_nothing_more(
         assert "mailto:as_support@broadridge.com" in response.text
         assert 'href="/help/salesforce-admin"' in response.text
         assert "Northgate" not in response.text
+
+
+@pytest.mark.parametrize("close", [close_used, close_revoked, close_expired])
+def test_a_link_that_is_closed_while_salesforce_is_asked_stores_nothing(
+    close: Any, client: FlaskClient, ada: User, partner: Partner, org: Running
+) -> None:
+    register(org)
+    token = send_link(client).rsplit("/", 1)[1]
+    found = setup_link.find_link(token)
+    assert found
+    close(found[0])
+    db.session.commit()
+    form = AppForm.entered(url=org.url, key=KEY, secret=SECRET)
+    with pytest.raises(LinkIsGone):
+        setup_link.enter_app(*found, form, org_access())
+    assert db.session.scalars(select(Partner.consumer_key_sealed)).all() == [None]
 
 
 def test_a_link_that_never_was_is_not_found(nobody: FlaskClient) -> None:
