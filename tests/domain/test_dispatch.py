@@ -353,3 +353,19 @@ def test_of_a_firms_parked_runs_the_one_that_has_waited_longest_goes_on_first(
     )
     runs.enqueue_next_parked(partner.id, fake_redis.enqueue)
     assert fake_redis.enqueued == [first.id]
+
+
+def test_a_small_firms_run_is_enqueued_before_the_second_of_a_big_one(app: Flask, fake_redis: FakeRedis) -> None:
+    big = make_partner()
+    first, *others = (make_run(make_synced_connection(make_advisor(big)), RunStatus.QUEUED).id for _ in range(3))
+    small = make_run(make_synced_connection(), RunStatus.QUEUED).id
+    tick(fake_redis)
+    assert fake_redis.enqueued == [first, small, *others]
+
+
+def test_a_run_whose_job_waits_is_not_enqueued_by_a_second_press(app: Flask, fake_redis: FakeRedis) -> None:
+    connection = make_synced_connection()
+    pressed = [runs.start_run(connection, RunTrigger.MANUAL, fake_redis.enqueue) for _ in range(2)]
+    assert pressed[0] is not None
+    assert pressed[0] == pressed[1]
+    assert fake_redis.enqueued == [pressed[0].id]

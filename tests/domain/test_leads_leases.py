@@ -14,6 +14,7 @@ from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.leads import decisions, outbox
 from asapp.leads.delivery import deliver
+from asapp.messages.codes import Code
 from asapp.models import Connection, Contact, Lead, LeadState, Partner
 from asapp.salesforce.client import LEADS_A_CREATE
 from orgsim.server import Running
@@ -98,6 +99,18 @@ def test_leads_that_are_leased_are_not_claimed_until_the_lease_is_over(office: F
 
     assert [lead.lease for lead in outbox.lock_round(second)] == [second]
     assert outbox.lock_round(first) == []
+
+
+def test_a_lead_that_was_put_off_is_neither_claimed_nor_enqueued_before_its_time(office: FollowingOffice) -> None:
+    lead = someone_signs_up(office.advisor)
+    outbox.put_off(lead, Code.NO_ANSWER, wait=timedelta(minutes=5))
+    db.session.commit()
+    assert outbox.lock_round(claim(office)) == []
+    assert outbox.enqueue_due(lambda ids: True) == 0
+
+    office.make_due()
+    assert outbox.enqueue_due(lambda ids: True) == 1
+    assert outbox.lock_round(claim(office)) == [lead]
 
 
 # ---- The lease is lost

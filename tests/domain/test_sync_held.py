@@ -295,3 +295,12 @@ def test_the_new_owner_is_kept_with_what_waits_and_a_decision_can_be_taken_back(
     assert office.sync().is_held
     assert office.approve().is_complete
     assert reasons_of(office, ids) == {"reassigned"}
+
+
+def test_once_one_of_those_who_were_kept_is_the_users_again_the_rest_is_decided_about_again(office: Office) -> None:
+    back, *others = held(office)
+    office.discard()
+    assert office.sync().is_complete
+    office.org.give(back, office.user)
+    assert office.sync().is_held
+    assert states(office) == dict.fromkeys(others, "held")

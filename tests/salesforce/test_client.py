@@ -441,6 +441,21 @@ def test_a_lookup_of_ids_finds_what_became_of_each(desk: ClientDesk) -> None:
     }
 
 
+def test_beside_a_row_that_cannot_be_read_an_id_without_a_row_is_not_gone(salesforce: Mocker) -> None:
+    mine, one, another = (f"0035g00000KqT{letters}" for letters in ("1xAAF", "2bAAF", "3cAAF"))
+    good = {"Id": mine, "OwnerId": "0055g00000AbCdEAAV", "IsDeleted": False, "MasterRecordId": None, OPT_OUT: False}
+    rows = [good, {**good, "Id": one, "IsDeleted": "perhaps"}]
+    answer = {"totalSize": 2, "done": True, "records": rows}
+    salesforce.post(f"{ORIGIN}/services/data/v66.0/composite", json=composite(part("ids0", answer)), headers=DATE)
+    client = OrgClient(Tokens(), "66.0", (OPT_OUT,), wait=lambda state: 0.0)
+    found = client.fetch_sightings([mine, one, another])
+    assert {salesforce_id: sighting.is_readable for salesforce_id, sighting in found.items()} == {
+        mine: True,
+        one: False,
+        another: False,
+    }
+
+
 def rows_of(found: dict[str, Sighting] | ContactPage) -> Sized:
     return found.records if isinstance(found, ContactPage) else found
 
