@@ -22,7 +22,7 @@ from asapp.core.clock import utcnow
 from asapp.core.database import change_rows, end_read, reading
 from asapp.core.extensions import db
 from asapp.core.leases import NO_LEASE, new_lease
-from asapp.core.mail import Fate, Letter
+from asapp.core.mail import LEASE, Fate, Letter
 from asapp.core.vault import CannotOpen, Vault
 from asapp.models import WaitingKind, WaitingMail
 from asapp.models.columns import new_public_id
@@ -30,7 +30,6 @@ from asapp.models.columns import new_public_id
 log = logging.getLogger(__name__)
 
 GIVE_UP_AFTER = timedelta(days=1)
-LEASE = timedelta(minutes=5)  # longer than a mail server can take: a dozen answers of 8 s
 FIRST_WAIT = timedelta(minutes=1)
 LONGEST_WAIT = timedelta(hours=1)
 ROUND_S = 45.0  # then other jobs have their turn; the next tick enqueues again

@@ -24,7 +24,7 @@ from asapp.core.clock import utcnow
 from asapp.core.database import change_rows, change_rows_returning, end_read, reading, writing
 from asapp.core.extensions import db
 from asapp.core.leases import NO_LEASE, new_lease
-from asapp.core.mail import Fate, Letter
+from asapp.core.mail import LEASE, Fate, Letter
 from asapp.models import Alert, AlertKind, AlertMail, Connection, ConnectionStatus, Role, User
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,6 @@ QUIET = timedelta(hours=6)  # a recurring state is reported no more often than t
 REMINDER = timedelta(hours=24)  # after the first mail, once
 REMINDING = (AlertKind.HELD,)  # kinds that wait for the person's decision
 GAP = timedelta(minutes=15)  # between two mails to one person; what comes in between waits, and goes in one mail
-LEASE = timedelta(minutes=5)  # longer than a mail server can take: a dozen answers of 8 s
 FIRST_WAIT = timedelta(minutes=1)
 LONGEST_WAIT = timedelta(hours=6)
 ROUND_S = 45.0  # then other jobs have their turn; the next tick enqueues another

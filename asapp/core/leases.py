@@ -8,13 +8,16 @@ How long a lease is, and what happens to the row of a dead worker, is up to each
 from __future__ import annotations
 
 import secrets
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, String, or_
 from sqlalchemy.orm import InstrumentedAttribute, Mapped, mapped_column
 
 from asapp.core.database import UTCDateTime
 
+# Of work that calls Salesforce, renewed before each call: longer than a call that is refused, the wait for a refresh, and a
+# refresh of our own together (docs/decisions/06-leases.md has the sum).
+LEASE_OF_CALLS = timedelta(seconds=100)
 NO_LEASE = {"lease": None, "lease_until": None}  # values of an UPDATE that releases rows
 
 

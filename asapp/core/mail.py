@@ -10,6 +10,7 @@ import logging
 import smtplib
 import ssl
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -26,6 +27,7 @@ from config import MAIL_SENDER, Config
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 8  # for each answer of the mail server; a mail takes about a dozen
+LEASE = timedelta(minutes=5)  # on a mail that a worker sends: longer than a mail server can take
 
 
 @dataclass(frozen=True)

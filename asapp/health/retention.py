@@ -29,8 +29,10 @@ def delete_expired(config: Config) -> int:
     """Delete some of the rows that have been kept long enough; return how many. Commits."""
     now = utcnow()
     deleted = _delete_runs(now - timedelta(days=config.runs_kept_days))
+    db.session.commit()
     for key, is_expired in _traces(now - timedelta(days=config.traces_kept_days)):
         deleted += _delete_some(key, is_expired)
+        db.session.commit()
     return deleted
 
 
@@ -60,19 +62,15 @@ def _delete_runs(before: datetime) -> int:
     expired = select(SyncRun.id).where(SyncRun.finished_at < before, has_later).order_by(SyncRun.finished_at)
     run_ids = db.session.scalars(expired.limit(AT_ONCE)).all()
     if not run_ids:
-        db.session.commit()
         return 0
     changes = select(RunChange.id).where(RunChange.run_id.in_(run_ids)).limit(CHANGES_AT_ONCE)
     deleted = change_rows(db.session, delete(RunChange).where(RunChange.id.in_(changes)))
     if deleted < CHANGES_AT_ONCE:
         deleted += change_rows(db.session, delete(SyncRun).where(SyncRun.id.in_(run_ids)))
-    db.session.commit()
     return deleted
 
 
 def _delete_some(key: Columns, is_expired: ColumnElement[bool]) -> int:
     some = select(*key).where(is_expired).limit(AT_ONCE)
     is_among_them = key[0].in_(some) if len(key) == 1 else tuple_(*key).in_(some)
-    deleted = change_rows(db.session, delete(key[0].class_).where(is_among_them))
-    db.session.commit()
-    return deleted
+    return change_rows(db.session, delete(key[0].class_).where(is_among_them))

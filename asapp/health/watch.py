@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from asapp.core import mail
 from asapp.core.clock import utcnow
-from asapp.core.database import change_rows, insert_ignore, reading, writing
+from asapp.core.database import change_rows, end_read, insert_ignore, reading, writing
 from asapp.core.extensions import db
 from asapp.core.mail import Fate, Letter
 from asapp.core.queues import Queues
@@ -68,7 +68,7 @@ def tell_of_stall(app: Flask, began_at: datetime, now: datetime) -> int:
     if now - max(ticked_at or began_at, began_at) < STALLED_AFTER:
         return 0
     is_known = told_at is not None and told_at > now - AGAIN_AFTER and (ticked_at is None or told_at > ticked_at)
-    if is_known or not _claim(told_at, now):
+    if is_known or not mark_told(told_at, now):
         return 0
     queues: Queues = app.extensions["asapp.queues"]
     missing = [kind for kind in (SCHEDULER, WORKER) if not any(p.kind == kind and p.is_alive for p in seen)]
@@ -77,7 +77,7 @@ def tell_of_stall(app: Flask, began_at: datetime, now: datetime) -> int:
     names = {"ticked_at": ticked_at, "missing": missing, "is_redis_there": queues.is_there()}
     taken = sum(mail.post(letter) is Fate.TAKEN for letter in _letters(f"{config.public_url}/admin/health", **names))
     if not taken:
-        _give_back(told_at)
+        unmark_told(told_at)
     return taken
 
 
@@ -89,11 +89,11 @@ def _letters(url: str, **names: object) -> list[Letter]:
             mail.write(admin.email, subject, "stalled", zone=admin.time_zone, name=admin.name, url=url, **names)
             for admin in admins
         ]
-        db.session.commit()
+        end_read(db.session)
     return letters
 
 
-def _claim(told_at: datetime | None, now: datetime) -> bool:
+def mark_told(told_at: datetime | None, now: datetime) -> bool:
     """Record that they are told now; return whether no other process did. Commits."""
     row = {"name": TOLD, "seen_at": now}
     again = update(Heartbeat).where(Heartbeat.name == TOLD, Heartbeat.seen_at == told_at).values(seen_at=now)
@@ -104,7 +104,7 @@ def _claim(told_at: datetime | None, now: datetime) -> bool:
     return won
 
 
-def _give_back(told_at: datetime | None) -> None:
+def unmark_told(told_at: datetime | None) -> None:
     """No mail server took a mail: the next look tries again. Commits."""
     before = update(Heartbeat).where(Heartbeat.name == TOLD).values(seen_at=told_at)
     with writing():

@@ -24,11 +24,10 @@ from asapp.core.backoff import wait_after, with_jitter
 from asapp.core.clock import utcnow
 from asapp.core.database import change_rows, change_rows_returning, reading
 from asapp.core.extensions import db
-from asapp.core.leases import NO_LEASE, new_lease
+from asapp.core.leases import LEASE_OF_CALLS, NO_LEASE, new_lease
 from asapp.models import Connection, ConnectionStatus, Lead, LeadState, Partner, User
 from asapp.models.lead import UNDELIVERED
 
-LEASE = timedelta(seconds=100)  # as a run's (sync/runs.py), renewed before each call
 ENQUEUED_LONG_AGO = timedelta(seconds=60)  # then the job counts as lost
 AT_ONCE = 5  # deliveries of a connection without a gap
 GAP = timedelta(minutes=1)  # between deliveries from then on
@@ -180,7 +179,8 @@ def claim(user_id: int, partner_id: int, limit: int) -> tuple[str, list[Lead]]:
     ids = list(db.session.scalars(chosen))
     if ids:
         change_rows(
-            db.session, update(Lead).where(Lead.id.in_(ids), *_is_due(now)).values(lease=lease, lease_until=now + LEASE)
+            db.session,
+            update(Lead).where(Lead.id.in_(ids), *_is_due(now)).values(lease=lease, lease_until=now + LEASE_OF_CALLS),
         )
     db.session.commit()
     return lease, lock_round(lease) if ids else []
@@ -188,7 +188,7 @@ def claim(user_id: int, partner_id: int, limit: int) -> tuple[str, list[Lead]]:
 
 def renew(session: Session, lease: str) -> int:
     """Renew the lease of a round in the caller's transaction; return how many leads are still under it."""
-    return change_rows(session, update(Lead).where(Lead.lease == lease).values(lease_until=utcnow() + LEASE))
+    return change_rows(session, update(Lead).where(Lead.lease == lease).values(lease_until=utcnow() + LEASE_OF_CALLS))
 
 
 def lock(lease: str, lead_ids: Collection[int]) -> list[Lead]:

@@ -78,7 +78,7 @@ def advance(send_id: int, enqueue: Enqueue) -> None:
     elif send.deadline_at - DECIDED_BEFORE <= now:
         _go_on_without(send, facts, SendReason.TOOK_TOO_LONG, now)
     elif facts.run is None or not facts.run.is_active:
-        _join_run(send, facts, enqueue)
+        join_run(send, facts, enqueue)
     db.session.commit()
 
 
@@ -178,10 +178,10 @@ def _end(send: Send, state: SendState, now: datetime, reason: SendReason | None 
     send.expires_at = now + GOOD_FOR if state == SendState.READY else None
 
 
-def _join_run(send: Send, facts: SendFacts, enqueue: Enqueue) -> None:
+def join_run(send: Send, facts: SendFacts, enqueue: Enqueue) -> None:
     """Start a sync, or join the active one.
 
-    One that began before the send, or has already looked up its recipients, is followed by another.
+    One that began before the send, or has already looked up its recipients, is followed by another. Commits before that.
     """
     send_id, connection = send.id, facts.connection
     if connection is None:

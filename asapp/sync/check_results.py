@@ -24,7 +24,7 @@ from asapp.core.bulk import is_among, update_many
 from asapp.core.clock import utcnow
 from asapp.core.database import change_rows, insert_ignore, retry_when_beaten
 from asapp.core.extensions import db
-from asapp.core.leases import NO_LEASE, new_lease
+from asapp.core.leases import LEASE_OF_CALLS, NO_LEASE, new_lease
 from asapp.models import Connection, ConnectionStatus, Partner, RunStatus, RunTrigger, SyncRun
 from asapp.salesforce import errors
 from asapp.salesforce.calls import MadeCall
@@ -36,7 +36,7 @@ from asapp.sync.endings import ending
 from asapp.sync.interval import SyncInterval, find_interval
 from asapp.sync.opening import known_by
 from asapp.sync.run_context import JobContext
-from asapp.sync.runs import LEASE, LeasedRun
+from asapp.sync.runs import LeasedRun
 from asapp.sync.schedule import next_sync_at
 
 log = logging.getLogger(__name__)
@@ -197,7 +197,12 @@ def _begin_failed_run(connection_id: int, lease: str) -> LeasedRun | None:
         return None
     now, key = utcnow(), new_lease()
     moments = dict.fromkeys(("queued_at", "enqueued_at", "started_at", "heartbeat_at"), now)
-    columns = {"trigger": RunTrigger.SCHEDULED, "status": RunStatus.RUNNING, "lease": key, "lease_until": now + LEASE}
+    columns = {
+        "trigger": RunTrigger.SCHEDULED,
+        "status": RunStatus.RUNNING,
+        "lease": key,
+        "lease_until": now + LEASE_OF_CALLS,
+    }
     made = change_rows(
         db.session,
         insert_ignore(db.session, SyncRun).values(connection_id=connection_id, api_calls=1, **columns, **moments),

@@ -14,10 +14,10 @@ from sqlalchemy.orm import Session
 from asapp.connections.api_budget import add_call, allowance_of
 from asapp.core.clock import utcnow
 from asapp.core.database import writing
-from asapp.core.leases import LeaseLost
+from asapp.core.leases import LEASE_OF_CALLS, LeaseLost
 from asapp.core.stopping import StopRequested
 from asapp.models import SyncRun
-from asapp.sync.runs import LEASE, CancelRequested, LeasedRun
+from asapp.sync.runs import CancelRequested, LeasedRun
 
 
 class RunMeter:
@@ -36,7 +36,7 @@ class RunMeter:
             row = session.execute(
                 update(SyncRun)
                 .where(*self._run.is_mine)
-                .values(heartbeat_at=now, lease_until=now + LEASE, api_calls=SyncRun.api_calls + 1)
+                .values(heartbeat_at=now, lease_until=now + LEASE_OF_CALLS, api_calls=SyncRun.api_calls + 1)
                 .returning(SyncRun.cancel_requested_at, SyncRun.trigger)
             ).first()
             if row is None:

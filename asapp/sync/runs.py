@@ -19,14 +19,11 @@ from asapp.connections.stopped_runs import stop_runs
 from asapp.core.clock import utcnow
 from asapp.core.database import change_rows
 from asapp.core.extensions import db
-from asapp.core.leases import NO_LEASE, LeaseLost, new_lease
+from asapp.core.leases import LEASE_OF_CALLS, NO_LEASE, LeaseLost, new_lease
 from asapp.messages.codes import Code
 from asapp.models import Connection, ConnectionStatus, Partner, RunStatus, RunTrigger, SyncRun, User
 from asapp.models.run import ACTIVE, StopReason
 
-# Renewed before each call, so longer than a call that is refused, the wait for a refresh, and a refresh of our own together
-# (docs/decisions/06-leases.md has the sum).
-LEASE = timedelta(seconds=100)
 MAX_TRIES = 3
 MAX_RUNS_OF_AN_ORG = 4  # at once, so that a big partner doesn't keep small ones waiting
 
@@ -121,7 +118,7 @@ def claim_run(run_id: int) -> LeasedRun | None:
         .values(
             status=RunStatus.RUNNING,
             lease=lease,
-            lease_until=now + LEASE,
+            lease_until=now + LEASE_OF_CALLS,
             heartbeat_at=now,
             is_parked=False,
             started_at=func.coalesce(SyncRun.started_at, now),
@@ -166,7 +163,7 @@ class LeasedRun:
     def write(self, **values: Any) -> None:
         """Set these values and renew the lease, in the caller's transaction."""
         now = utcnow()
-        values = {"heartbeat_at": now, "lease_until": now + LEASE} | values
+        values = {"heartbeat_at": now, "lease_until": now + LEASE_OF_CALLS} | values
         if change_rows(db.session, update(SyncRun).where(*self.is_mine).values(**values)) != 1:
             db.session.rollback()
             raise LeaseLost

@@ -145,7 +145,7 @@ class OptOutDelivery:
         self.search([target for target in targets if target.kind == WrittenKind.ADDRESS])
         leads = [target for target in targets if target.kind == WrittenKind.LEAD]
         contacts = [target for target in targets if target.kind in (WrittenKind.CONTACT, WrittenKind.ACCOUNT)]
-        self.find_more_leads([target for target in (*contacts, *leads) if target.is_new])
+        self.add_more_leads([target for target in (*contacts, *leads) if target.is_new])
         to_tell = self.judge(contacts, self.client.fetch_sightings, self.sort_contact)
         to_tell += self.judge(leads, self.client.leads_by_id, self.sort_lead)
         self.tell(self.mark_attempt(to_tell))
@@ -228,7 +228,7 @@ class OptOutDelivery:
                 db.session.delete(row)
         db.session.commit()
 
-    def find_more_leads(self, targets: list[Target]) -> None:
+    def add_more_leads(self, targets: list[Target]) -> None:
         """Add the user's other open leads with these records' addresses to the outbox; they are updated in the next round."""
         with suppress(errors.Misconfigured):  # leads can't be seen; what is known of them says so itself
             self.add_leads_with(self.emails_of(targets))

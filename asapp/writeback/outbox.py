@@ -38,7 +38,7 @@ from asapp.core.bulk import in_chunks, upsert_many
 from asapp.core.clock import utcnow
 from asapp.core.database import change_rows, insert_ignore
 from asapp.core.extensions import db
-from asapp.core.leases import NO_LEASE, new_lease
+from asapp.core.leases import LEASE_OF_CALLS, NO_LEASE, new_lease
 from asapp.models import (
     Action,
     Connection,
@@ -60,7 +60,6 @@ from asapp.salesforce.fields import STANDARD_OPT_OUT
 
 ROWS: Table = OptOutWrite.__table__  # type: ignore[assignment]
 KEY = ("connection_id", "salesforce_id")
-LEASE = timedelta(seconds=100)  # as a run's (sync/runs.py), renewed before each call
 TOLD_OF = (Reason.UNSUBSCRIBED, Reason.COMPLAINED)  # a bounce says nothing about what the person wants
 RECENT = timedelta(days=30)
 NO_WAIT = timedelta(0)
@@ -325,7 +324,7 @@ def claim(connection_id: int, limit: int) -> tuple[ClaimedRound, list[OptOutWrit
     ids = list(db.session.scalars(chosen))
     if ids:
         taken = update(OptOutWrite).where(OptOutWrite.id.in_(ids), *_is_due(now))
-        change_rows(db.session, taken.values(lease=claimed.lease, lease_until=now + LEASE))
+        change_rows(db.session, taken.values(lease=claimed.lease, lease_until=now + LEASE_OF_CALLS))
         taken_back = _taken_back(ids)
         change_rows(db.session, delete(OptOutWrite).where(*claimed.rows, OptOutWrite.id.in_(taken_back)))
     db.session.commit()
@@ -364,7 +363,7 @@ def _addresses_taken_back(row_ids: Collection[int], is_taken_back: ColumnElement
 
 def renew(session: Session, claimed: ClaimedRound) -> int:
     """Renew the lease of a round in the caller's transaction; return how many rows it still holds."""
-    return change_rows(session, update(OptOutWrite).where(*claimed.rows).values(lease_until=utcnow() + LEASE))
+    return change_rows(session, update(OptOutWrite).where(*claimed.rows).values(lease_until=utcnow() + LEASE_OF_CALLS))
 
 
 def lock(claimed: ClaimedRound, row_ids: Collection[int]) -> list[OptOutWrite]:

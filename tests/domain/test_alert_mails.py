@@ -14,7 +14,7 @@ from asapp.alerts import alerts, mail_delivery, mail_text
 from asapp.core.clock import utcnow
 from asapp.core.database import writing
 from asapp.core.extensions import db
-from asapp.core.mail import Fate, Letter
+from asapp.core.mail import LEASE, Fate, Letter
 from asapp.models import Alert, AlertMail, CheckVerdict, Connection, Departure, PartnerCheck, RunStatus, User
 from asapp.sync import departures
 from tests.factories import (
@@ -281,7 +281,7 @@ def test_who_dies_between_sending_and_writing_it_down_sends_again_after_the_leas
     db.session.rollback()
     server.while_at_it = lambda: None
     assert send(server) == 0  # the other worker may still be sending
-    time_passes(mail_delivery.LEASE)
+    time_passes(LEASE)
     assert send(server) == 1
     assert len(server.offered) == 2
 
@@ -317,7 +317,7 @@ def test_a_worker_that_waited_for_a_row_finds_it_claimed(app: Flask, broken: Con
 
     second = Thread(target=come_second)
     with writing():
-        db.session.query(AlertMail).update({"lease": "first", "lease_until": utcnow() + mail_delivery.LEASE})
+        db.session.query(AlertMail).update({"lease": "first", "lease_until": utcnow() + LEASE})
         second.start()
         second.join(0.5)
         assert second.is_alive()  # it has found the row unclaimed, and waits for our lock

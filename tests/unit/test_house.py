@@ -109,7 +109,10 @@ def test_only_the_domain_commits() -> None:
 
 DOMAIN = tuple(
     f"asapp.{package}"
-    for package in ("audit", "contacts", "connections", "leads", "sync", "panel", "accounts", "partners", "alerts")
+    for package in (
+        *("audit", "contacts", "connections", "leads", "sync", "sends", "writeback", "panel"),
+        *("accounts", "partners", "alerts", "health"),
+    )
 )
 QUESTIONS = ("is_", "are_", "can_", "has_", "get_", "find_", "count_", "iter_")
 STATEMENTS = ("insert", "update", "delete", "upsert", "insert_ignore")

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
-import pytest
-
 from asapp.connections import switching, tokens
+from asapp.core.leases import LEASE_OF_CALLS
 from asapp.jobs.tick_scheduler import TICK_INTERVAL_S, TICK_TIMEOUT_S
-from asapp.leads import outbox
 from asapp.salesforce import oauth, session
-from asapp.sync import dispatch, rounds, runs
+from asapp.sync import dispatch, rounds
 
 REFRESH_S = tokens.LEASE.total_seconds()
 TO_STORE_S = 15  # as long as a statement waits for a lock
@@ -24,9 +20,8 @@ def test_waiting_for_a_refresh_outlasts_the_lease_of_one_that_died() -> None:
     assert tokens.WAIT_S > REFRESH_S
 
 
-@pytest.mark.parametrize("lease", [runs.LEASE, outbox.LEASE])
-def test_a_call_that_needs_a_new_token_ends_within_the_lease_of_its_work(lease: timedelta) -> None:
-    assert lease.total_seconds() > session.TOTAL_TIMEOUT_S + tokens.WAIT_S + oauth.TOTAL_TIMEOUT_S
+def test_a_call_that_needs_a_new_token_ends_within_the_lease_of_its_work() -> None:
+    assert LEASE_OF_CALLS.total_seconds() > session.TOTAL_TIMEOUT_S + tokens.WAIT_S + oauth.TOTAL_TIMEOUT_S
 
 
 def test_a_check_is_stored_within_its_lease_and_a_dead_round_is_taken_up_within_a_minute() -> None:
