@@ -221,22 +221,26 @@ class OrgClient:
         self,
         owner_id: str,
         since: datetime | None,
-        after: soql.Position | None,
-        with_deleted: bool,
+        after: soql.Position | None = None,
         leads: LeadWindow | None = None,
         before: tuple[datetime, soql.Position | None] | None = None,
         campaigns: Collection[str] = (),
     ) -> Opening:
         """Query the first page of a window of contacts, and how many contacts the user has: one call.
 
-        since, after, before: see soql.contacts().
+        since, after, before: see soql.contacts(). With since, deleted ones come as well.
         leads: which Leads to query in the same call. If that part fails, the Opening holds the error.
         campaigns: Ids of those whose members are queried, too.
         """
         return self._reading(
             "Contact",
             lambda fields: self._open(
-                owner_id, fields, soql.contacts(owner_id, fields, since, after, before), with_deleted, leads, campaigns
+                owner_id,
+                fields,
+                soql.contacts(owner_id, fields, since, after, before),
+                since is not None,
+                leads,
+                campaigns,
             ),
         )
 

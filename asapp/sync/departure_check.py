@@ -77,7 +77,7 @@ class DepartureCheck:
     def _reread(self, since: datetime) -> int:
         client, owner_id = self.reader.client_for_call(), self.reader.owner_id
         if self.kind == RecordKind.CONTACT:
-            answer = client.open_contacts(owner_id, since, None, with_deleted=True)
+            answer = client.open_contacts(owner_id, since)
             self.reader.apply_pages(answer.page, in_order=False, is_reread=True)
             return answer.owned
         found = client.reread_leads(owner_id, since)

@@ -160,8 +160,9 @@ class Execution:
         reading.reads_all_opted_out = of_leads.opted_out_since is None
         reading.leads_asked_at = utcnow()
         campaigns = salesforce_lists.find_campaigns([self.connection.id], None).get(self.connection.id, {})
-        client_for_call, owner_id = self.reader.client_for_call(), self.reader.owner_id
-        answer = opening.ask(client_for_call, owner_id, window.start, of_leads, after, before, list(campaigns))
+        answer = self.reader.client_for_call().open_contacts(
+            self.reader.owner_id, window.start, after, of_leads, before, list(campaigns)
+        )
         reading.leads, reading.campaigns = answer.leads, answer.campaigns or {}
         is_first = window.is_new or run.opened_at is None
         self.run.save(

@@ -1,8 +1,8 @@
 """The question that opens every sync, in one call, and whether its answer leaves anything to do.
 
-A run (sync/execute.py) and a scheduled check without one ask the same. What a sync reads beyond this is added here: to `ask` and
-`leads_to_read` what the call asks for, to `is_quiet` what an answer with nothing to do looks like, and to `needs_run` and
-`find_unsettled` the work that waits whatever Salesforce answers.
+A run (sync/execute.py) and a scheduled check without one ask the same: `OrgClient.open_contacts`. What a sync reads beyond this is
+added there and here: to `leads_to_read` which Leads the call asks for, to `is_quiet` what an answer with nothing to do looks like,
+and to `needs_run` and `find_unsettled` the work that waits whatever Salesforce answers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from asapp.salesforce.client import OrgClient
 from asapp.salesforce.errors import SalesforceError
 from asapp.salesforce.fields import is_more
 from asapp.salesforce.records import LeadsFound, LeadWindow, Opening
-from asapp.salesforce.soql import Position
 from asapp.sync import leads
 from asapp.sync.sweep import is_daily_check_due
 from asapp.sync.watermark import next_window
@@ -32,22 +31,6 @@ def leads_to_read(connection: Connection, client: OrgClient, *, is_full: bool) -
     """Return which Leads the call asks for. is_full: all contacts are read."""
     has_more_fields = is_more(client.lead_fields.key, connection.lead_fields_read)
     return leads.window_of(connection, is_full or has_more_fields, is_daily_check_due(connection))
-
-
-def ask(
-    client: OrgClient,
-    owner_id: str,
-    since: datetime | None,
-    of_leads: LeadWindow,
-    after: Position | None = None,
-    before: tuple[datetime, Position | None] | None = None,
-    campaigns: Collection[str] = (),
-) -> Opening:
-    """Ask Salesforce; one call.
-
-    since: of the contacts to read (None: all); after, before: see salesforce/soql.py, contacts(). campaigns: those that are due.
-    """
-    return client.open_contacts(owner_id, since, after, since is not None, of_leads, before, campaigns)
 
 
 def needs_run(connection: Connection, client: OrgClient) -> bool:

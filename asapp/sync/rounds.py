@@ -232,7 +232,7 @@ class Round:
         with logs.about(connection_id=connection.id, partner_id=connection.partner_id):
             try:
                 user_id = connection.salesforce_user_id
-                check.answer = opening.ask(check.client, user_id, since, of_leads, campaigns=campaigns)
+                check.answer = check.client.open_contacts(user_id, since, leads=of_leads, campaigns=campaigns)
             except errors.SalesforceError as error:
                 check.error = error
             except Exception:

@@ -70,7 +70,7 @@ class ClientDesk:
         return list(self.org.add_contacts([row | fields for _ in range(count)]))
 
     def read_all(self) -> list[ContactRecord]:
-        page = self.client.open_contacts(self.user, None, None, with_deleted=False).page
+        page = self.client.open_contacts(self.user, None).page
         records = list(page.records)
         while page.next_path:
             page = self.client.next_page(page.next_path)
@@ -96,7 +96,7 @@ def test_contacts_and_their_count_come_by_one_call(desk: ClientDesk) -> None:
     desk.add(5)
     desk.org.clock.freeze()
     mark = desk.org.calls.mark()
-    opening = desk.client.open_contacts(desk.user, None, None, with_deleted=False)
+    opening = desk.client.open_contacts(desk.user, None)
     assert (len(opening.page.records), opening.page.total, opening.owned) == (5, 5, 5)
     assert opening.page.next_path is None
     assert (desk.client.calls, desk.org.calls.counted(mark)) == (1, 1)
@@ -108,7 +108,7 @@ def test_the_count_is_of_all_contacts_the_page_of_the_window(desk: ClientDesk) -
     long_ago, now = datetime(2026, 1, 5, 9, tzinfo=UTC), desk.org.clock.now()
     desk.add(3, stamp=long_ago)
     [changed] = desk.add(stamp=now)
-    opening = desk.client.open_contacts(desk.user, now - timedelta(minutes=15), None, with_deleted=True)
+    opening = desk.client.open_contacts(desk.user, now - timedelta(minutes=15))
     assert [record.id for record in opening.page.records] == [changed]
     assert (opening.page.total, opening.owned) == (1, 4)
 
@@ -129,9 +129,9 @@ def test_deleted_and_merged_ones_come_where_they_are_asked_for(desk: ClientDesk)
     kept, deleted, merged = desk.add(3)
     desk.org.delete(deleted)
     desk.org.merge(kept, [merged])
-    shown = desk.client.open_contacts(desk.user, None, None, with_deleted=False)
+    shown = desk.client.open_contacts(desk.user, None)
     assert [record.id for record in shown.page.records] == [kept]
-    opening = desk.client.open_contacts(desk.user, None, None, with_deleted=True)
+    opening = desk.client.open_contacts(desk.user, datetime(2026, 1, 1, tzinfo=UTC))
     found = {record.id: (record.is_deleted, record.master_record_id) for record in opening.page.records}
     assert found == {kept: (False, None), deleted: (True, None), merged: (True, kept)}
     assert opening.owned == 1
@@ -141,7 +141,7 @@ def test_rows_behind_a_checkpoint_stand_in_order_even_where_stamps_are_equal(des
     stamp = datetime(2026, 5, 6, 11, 36, 42, tzinfo=UTC)
     ids = sorted(desk.add(6, stamp=stamp))
     later = desk.add(2, stamp=stamp + timedelta(seconds=1))
-    opening = desk.client.open_contacts(desk.user, stamp, (stamp, ids[3]), with_deleted=True)
+    opening = desk.client.open_contacts(desk.user, stamp, (stamp, ids[3]))
     assert [record.id for record in opening.page.records] == ids[4:] + sorted(later)
 
 
@@ -163,7 +163,7 @@ def test_a_part_that_fails_is_never_read_as_nothing(
     desk.add(3)
     desk.org.trouble.add(name, kind="subrequest", soql=failing)
     with pytest.raises(SalesforceError) as caught:
-        desk.client.open_contacts(desk.user, None, None, with_deleted=False)
+        desk.client.open_contacts(desk.user, None)
     assert type(caught.value) is kind
 
 
@@ -171,14 +171,14 @@ def test_a_user_who_cannot_see_the_opt_out_gets_the_fields_name(desk: ClientDesk
     desk.add(3)
     desk.org.hide_field("Contact", OPT_OUT)
     with pytest.raises(FieldHidden) as caught:
-        desk.client.open_contacts(desk.user, None, None, with_deleted=False)
+        desk.client.open_contacts(desk.user, None)
     assert caught.value.detail == OPT_OUT
 
 
 def test_a_user_who_may_not_read_contacts_gets_that_error(desk: ClientDesk) -> None:
     desk.org.deny_object("Contact", "read")
     with pytest.raises(ObjectHidden, match="Contact"):
-        desk.client.open_contacts(desk.user, None, None, with_deleted=False)
+        desk.client.open_contacts(desk.user, None)
 
 
 def composite(*parts: Any) -> dict[str, Any]:
@@ -197,7 +197,7 @@ DATE = {"Date": format_datetime(utcnow(), usegmt=True)}
 def ask_for_opening(salesforce: Mocker, body: Any, headers: dict[str, str] | None = None) -> Any:
     salesforce.post(f"{ORIGIN}/services/data/v66.0/composite", json=body, headers=DATE if headers is None else headers)
     client = OrgClient(Tokens(), "66.0", (OPT_OUT,), wait=lambda state: 0.0)
-    return client.open_contacts("0055g00000AbCdEAAV", None, None, with_deleted=False)
+    return client.open_contacts("0055g00000AbCdEAAV", None)
 
 
 def test_parts_are_told_apart_by_name_and_not_by_order(salesforce: Mocker) -> None:
@@ -278,7 +278,7 @@ def test_pages_are_followed_whatever_their_size(desk: ClientDesk, page_sizes: An
 def test_a_page_that_is_no_longer_kept_says_so(desk: ClientDesk) -> None:
     desk.add(300)
     desk.org.change_settings(page_sizes=200)
-    page = desk.client.open_contacts(desk.user, None, None, with_deleted=False).page
+    page = desk.client.open_contacts(desk.user, None).page
     desk.org.expire_locators()
     assert page.next_path
     mark = desk.org.calls.mark()
@@ -292,7 +292,7 @@ def test_a_page_ahead_is_counted_by_the_caller_and_read_by_another_thread(desk: 
     desk.org.change_settings(page_sizes=200)
     asked_in: list[str] = []
     client = desk.open(before_call=lambda: asked_in.append(current_thread().name))
-    page = client.open_contacts(desk.user, None, None, with_deleted=False).page
+    page = client.open_contacts(desk.user, None).page
     sizes = [len(page.records)]
     while page.next_path:
         page = client.next_page_ahead(page.next_path).result(10)
@@ -306,7 +306,7 @@ def test_a_page_ahead_is_counted_by_the_caller_and_read_by_another_thread(desk: 
 def test_a_page_ahead_that_fails_says_so_when_it_is_taken(desk: ClientDesk) -> None:
     desk.add(300)
     desk.org.change_settings(page_sizes=200)
-    page = desk.client.open_contacts(desk.user, None, None, with_deleted=False).page
+    page = desk.client.open_contacts(desk.user, None).page
     desk.org.expire_locators()
     assert page.next_path
     ahead = desk.client.next_page_ahead(page.next_path)
@@ -320,7 +320,7 @@ def test_a_page_that_leads_elsewhere_is_refused(desk: ClientDesk) -> None:
     desk.org.change_settings(page_sizes=200)
     desk.org.trouble.add("foreign_next")
     with pytest.raises(TryLater, match="foreign_host"):
-        desk.client.open_contacts(desk.user, None, None, with_deleted=False)
+        desk.client.open_contacts(desk.user, None)
 
 
 @pytest.mark.parametrize(
@@ -599,7 +599,7 @@ def test_each_attempt_is_counted_and_may_be_stopped(desk: ClientDesk) -> None:
 def test_an_expired_session_is_refreshed_on_the_way(desk: ClientDesk) -> None:
     desk.add(450)
     desk.org.change_settings(page_sizes=200)
-    page = desk.client.open_contacts(desk.user, None, None, with_deleted=False).page
+    page = desk.client.open_contacts(desk.user, None).page
     desk.org.expire_sessions()
     desk.tokens.fresh = desk.new_token()
     assert page.next_path

@@ -55,7 +55,7 @@ EDGES: dict[str, Callable[[str], Any]] = {
     "token, for a code": lambda url: oauth.exchange_code(app_at(url), "code", "verifier"),
     "token, refreshed": lambda url: oauth.refresh(app_at(url), "5Aep861"),
     "userinfo": lambda url: oauth.who_is(Grant("a", "r", url, ORG, USER, ""), "66.0", allow_loopback=True),
-    "contacts": lambda url: client_at(url).open_contacts(USER, None, None, with_deleted=False),
+    "contacts": lambda url: client_at(url).open_contacts(USER, None),
     "next page": lambda url: client_at(url).next_page("/services/data/v66.0/query/0r8xx5R2yF2gs3VASQ-2000"),
     "sweep": lambda url: list(client_at(url).iter_sweep(USER)),
     "look by Id": lambda url: client_at(url).fetch_sightings(["0035g00000KqT1xAAF"]),

@@ -49,7 +49,7 @@ def test_an_opening_is_answered_as_the_simulated_org_answers_it(canned_url: str,
     said = []
     for url in (simulated.url, canned_url):
         client = OrgClient(Tokens(url, token), "66.0", ["HasOptedOutOfEmail"], allow_loopback=True)
-        opening = client.open_contacts(user, since, None, True, LeadWindow(since, since))
+        opening = client.open_contacts(user, since, leads=LeadWindow(since, since))
         assert abs(opening.answered_at - utcnow()) < timedelta(seconds=10)
         assert client.usage is not None
         page = opening.page
