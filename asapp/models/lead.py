@@ -246,10 +246,6 @@ class Lead(Leased, Base):
         return self.state == LeadState.ERASED
 
     @property
-    def is_undelivered(self) -> bool:
-        return self.state in UNDELIVERED
-
-    @property
     def is_followed(self) -> bool:
         return self.why not in set(Unfollowed)
 

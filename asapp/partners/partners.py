@@ -176,7 +176,6 @@ def change_partner(partner: Partner, form: PartnerForm, access: OrgAccess, by: A
         db.session.commit()
     except IntegrityError:
         db.session.rollback()
-        db.session.get(Partner, partner_id)
         raise InvalidFields({"slug": SLUG_TAKEN}) from None
 
 

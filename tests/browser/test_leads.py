@@ -14,6 +14,7 @@ from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.leads import consent, sign_up_page
 from asapp.models import ConsentKind, ConsentSource, Contact, Lead, LeadState, Unfollowed, User
+from asapp.models.lead import UNDELIVERED
 from tests.browser.conftest import OpenPage
 from tests.browser.house import Firm
 from tests.browser.looking import PHONE, WIDE, Htmx, follow, inspect, take_picture
@@ -96,7 +97,7 @@ def test_what_became_of_the_leads(firm: Firm, open_page: OpenPage) -> None:
     sign_up(visitor, address, "Karim", "B.", "karim@poste.example")
     sign_up(visitor, address, "W" * 40, "X" * 80, f"{'long' * 12}@household.example")
     for _ in range(40):
-        if all(not lead.is_undelivered for lead in leads_of(firm)):
+        if all(lead.state not in UNDELIVERED for lead in leads_of(firm)):
             break
         page.wait_for_timeout(250)
     assert contact
