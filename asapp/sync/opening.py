@@ -1,8 +1,8 @@
 """The question that opens every sync, in one call, and whether its answer leaves anything to do.
 
-A run (sync/execute.py) and a scheduled check without one ask the same: `OrgClient.open_contacts`. What a sync reads beyond this is
-added there and here: to `leads_to_read` which Leads the call asks for, to `is_quiet` what an answer with nothing to do looks like,
-and to `needs_run` and `find_unsettled` the work that waits whatever Salesforce answers.
+A run (sync/execute.py) and a scheduled check without one ask the same: `OrgClient.open_contacts`. What a sync reads beyond this
+is added there and here: to `leads_to_read` which Leads the call asks for, to `is_quiet` what an answer with nothing to do looks
+like, and to `needs_run` and `find_unsettled` the work that waits whatever Salesforce answers.
 """
 
 from __future__ import annotations
