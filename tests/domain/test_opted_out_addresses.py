@@ -139,6 +139,19 @@ def test_a_lead_that_no_longer_is_an_open_opted_out_record_of_the_user_frees_its
     assert reasons("salesforce")[0] is None
 
 
+def test_a_lead_that_a_colleague_made_and_has_back_frees_its_address_with_the_daily_sweep(
+    office: FollowingOffice,
+) -> None:
+    office.add(email=ADDRESS)
+    lead_id = office.org.add_lead(office.colleague, last_name="Chou", email=ADDRESS, opted_out=True)
+    office.org.give(lead_id, office.user)
+    office.sync()
+    assert reasons("salesforce") == [Reason.TWIN_OPTED_OUT]
+    office.org.give(lead_id, office.colleague)
+    office.sync_after_a_day()
+    assert reasons("salesforce") == [None]
+
+
 def test_the_daily_sweep_finds_an_opted_out_lead_that_became_visible_without_a_stamp(office: FollowingOffice) -> None:
     office.add(email=ADDRESS)
     office.org.add_lead(office.user, last_name="Chou", email=ADDRESS, opted_out=True)

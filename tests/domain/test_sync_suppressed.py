@@ -106,6 +106,18 @@ def test_unsubscribes_at_an_advisors_old_firm_hold_for_contacts_that_come_later(
     assert set(reasons_here(office.connection).values()) == {"unsubscribed"}
 
 
+def test_what_an_old_firm_was_told_before_any_contact_had_the_address_holds_for_one_that_a_sync_brings(
+    office: Office,
+) -> None:
+    user = db.session.get_one(User, office.connection.user_id)
+    unsubscribe(office)
+    advisors.move(user, make_partner(url=office.url, key=KEY, secret=SECRET), True, org_access())
+    told, other = office.add(email=SHARED), office.add(email=OTHER)
+    office.connection = office.connect()
+    office.sync()
+    assert reasons_here(office.connection) == {told: "unsubscribed", other: None}
+
+
 def test_a_contact_made_by_hand_stays_suppressed_when_a_sync_adopts_it(office: Office) -> None:
     by_hand = make_contact(office.advisor, email=SHARED, address_hash=office.hash(SHARED))
     unsubscribe(office)

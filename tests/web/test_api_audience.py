@@ -591,6 +591,21 @@ def test_each_address_has_its_answer_in_its_place(sender: Sender, alice: User, c
     ]
 
 
+@pytest.mark.parametrize("is_newest_hidden", [True, False])
+def test_of_several_contacts_with_an_address_one_that_is_active_is_enough(
+    sender: Sender, connection: Connection, alice: User, is_newest_hidden: bool
+) -> None:
+    now = utcnow()
+    older, newest = (make_person(connection, GOOD, changed_at=now - timedelta(days=days)) for days in (2, 1))
+    hidden, active = (newest, older) if is_newest_hidden else (older, newest)
+    hidden.hidden_at = now
+    db.session.commit()
+    assert verdict(sender, alice, GOOD)["may_send"] is True
+    active.hidden_at = now
+    db.session.commit()
+    assert verdict(sender, alice, GOOD)["reason"] == "hidden_here"
+
+
 def test_domains_in_both_forms_are_one(sender: Sender, alice: User) -> None:
     make_person(alice, "zoe@münchen.example")
     assert verdict(sender, alice, "zoe@xn--mnchen-3ya.example")["may_send"] is True
