@@ -7,12 +7,12 @@ only on request, so that they can be restored.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, case, false, func, literal, or_, select, union_all
+from sqlalchemy import ColumnElement, Select, Subquery, and_, case, false, func, literal, or_, select, true, union_all
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql.elements import Label
 
@@ -21,9 +21,10 @@ from asapp.contacts.status import (
     contact_rows,
     count_active,
     has_reason,
+    held_ids,
     is_active,
     is_active_but_for_address,
-    is_address_refused,
+    is_connection_good,
     is_firm_disabled,
     is_held,
     is_held_of,
@@ -32,6 +33,7 @@ from asapp.contacts.status import (
     is_shown,
     reason_of,
     reason_told,
+    refused_ids,
     waits_for_review,
 )
 from asapp.core.bulk import is_among
@@ -39,8 +41,9 @@ from asapp.core.database import is_postgresql
 from asapp.core.extensions import db
 from asapp.core.paging import PAGE_SIZE, Page
 from asapp.models import Connection, Contact, ContactList, ContactSource, ListKind, ListMember, Reason, SyncRun
-from asapp.models.contact import State
+from asapp.models.contact import IS_EXCEPTION, State, is_of_kind
 from asapp.models.search import fold
+from asapp.salesforce.records import RecordKind
 
 SEARCH_MAX = 200
 WORDS_MAX = 8
@@ -96,9 +99,14 @@ class Overview(NamedTuple):
 
     def total_of(self, wanted: ContactQuery) -> int | None:
         """Return how many contacts the query finds, where that is a size that is counted here."""
-        if wanted.is_narrowed:
+        if wanted.search or wanted.source or wanted.state not in ("", State.ACTIVE, State.INACTIVE, Reason.HIDDEN_HERE):
             return None
-        return self.hidden if wanted.is_deleted_here else self.size_of(wanted.contact_list).people
+        if wanted.is_deleted_here:
+            return self.hidden
+        people, active = self.size_of(wanted.contact_list)
+        if wanted.state == State.ACTIVE:
+            return active
+        return people - active if wanted.state == State.INACTIVE else people
 
 
 class Sharing(NamedTuple):
@@ -181,19 +189,41 @@ def find_page(user_id: int, wanted: ContactQuery, now: datetime, overview: Overv
 
     overview: counted a moment ago, if it was.
     """
-    conditions = conditions_of(user_id, wanted, now)
     total = overview.total_of(wanted) if overview is not None else None
     if total is None:
-        total = db.session.execute(contact_rows(func.count()).where(*conditions)).scalar_one()
+        total = _count_found(user_id, wanted, now)
+    if not total:
+        return Page([], 0, 1)
     number = max(1, min(wanted.page, -(-total // PAGE_SIZE)))
-    rows = db.session.execute(
-        _line_rows(now)
-        .where(*conditions)
-        .order_by(*_exact_first(wanted.search), Contact.search_key, Contact.id)
-        .limit(PAGE_SIZE)
-        .offset((number - 1) * PAGE_SIZE)
-    ).all()
+    chosen = _chosen(user_id, wanted, now, (number - 1) * PAGE_SIZE)
+    lines = _line_rows(now).join(chosen, chosen.c.id == Contact.id)
+    rows = db.session.execute(lines.order_by(chosen.c.rank, Contact.search_key, Contact.id)).all()
     return Page(_lines(user_id, rows), total, number)
+
+
+def _count_found(user_id: int, wanted: ContactQuery, now: datetime) -> int:
+    if wanted != ContactQuery(search=wanted.search, page=wanted.page):
+        found = contact_rows(func.count()).where(*conditions_of(user_id, wanted, now))
+        return db.session.scalar(found) or 0
+    # The index of names has all that a search asks, but not who is shown: those who are not are among the exceptions.
+    named = select(func.count()).select_from(Contact).where(Contact.user_id == user_id, *matches(wanted.search))
+    hidden = named.where(IS_EXCEPTION, or_(~is_shown(), Contact.hidden_at.is_not(None)))
+    return db.session.scalar(select(named.scalar_subquery() - hidden.scalar_subquery())) or 0
+
+
+def _chosen(user_id: int, wanted: ContactQuery, now: datetime, skipped: int) -> Subquery:
+    """Select the ids of a page, with a rank: 0 for exact finds of a search. What the page shows is read of these alone."""
+    found = contact_rows(Contact.id, Contact.search_key).where(*conditions_of(user_id, wanted, now))
+    is_exact = _is_exact(wanted.search)
+    if is_exact is None:
+        ranks = [found.add_columns(literal(1).label("rank"))]
+    else:  # each in the order of the index, so that the other finds are read no further than the page
+        ranks = [found.add_columns(literal(0).label("rank")).where(is_exact)]
+        ranks.append(found.add_columns(literal(1).label("rank")).where(~is_exact))
+    first = [each.order_by(Contact.search_key, Contact.id).limit(skipped + PAGE_SIZE).subquery() for each in ranks]
+    both = union_all(*(select(each) for each in first)).subquery()
+    in_order = select(both.c.id, both.c.rank).order_by(both.c.rank, both.c.search_key, both.c.id)
+    return in_order.limit(PAGE_SIZE).offset(skipped).subquery()
 
 
 def find_ids(user_id: int, wanted: ContactQuery, now: datetime) -> list[int]:
@@ -240,11 +270,17 @@ def find_by_hash(user_id: int, address_hash: bytes) -> list[Contact]:
 
 def count_active_contacts(user_id: int, now: datetime) -> int:
     """Return how many contacts the advisor can email now."""
-    if _counts_in_one_pass():
-        return db.session.scalar(contact_rows(func.count()).where(contacts_of(user_id), is_active(now, user_id))) or 0
-    active = contact_rows(func.count()).where(contacts_of(user_id), is_active_but_for_address(now, user_id))
-    refused = active.where(is_address_refused(user_id)).scalar_subquery()  # few, and found by the index
-    return db.session.scalar(select(active.scalar_subquery() - refused)) or 0
+    return _totals([user_id], (), now)[user_id][""].active
+
+
+def count_of_connection(connection: Connection, beside: Select[int], now: datetime) -> tuple[Count, int]:
+    """Return how many contacts came from this connection, those deleted here too; and the number that `beside` selects."""
+    user_id = connection.user_id
+    groups: dict[str, ColumnElement[bool]] = {"": true(), "beside": false()}
+    counted = _counts_by_connection(groups, user_id, now, connection.id)
+    read_along = select(literal(user_id), literal(0), literal(0), beside.scalar_subquery(), literal(0))
+    counts = _add_up(groups, [*counted, read_along])[user_id]
+    return counts[""], counts["beside"].people
 
 
 def count_waiting(user_id: int, contact_list: ContactList | None, now: datetime) -> int:
@@ -312,6 +348,8 @@ def conditions_of(user_id: int, wanted: ContactQuery, now: datetime) -> list[Col
     """Return the conditions of a filter; those deleted here are left out unless it asks for them."""
     is_hidden = Contact.hidden_at.is_not(None)
     conditions = [contacts_of(user_id), is_hidden if wanted.is_deleted_here else ~is_hidden]
+    if candidates := _candidates(wanted, user_id, now):
+        conditions.append(Contact.id.in_(union_all(*candidates) if candidates[1:] else candidates[0]))
     if wanted.state == State.ACTIVE:
         conditions.append(is_active(now, user_id))
     elif wanted.state == State.HELD:
@@ -329,16 +367,54 @@ def conditions_of(user_id: int, wanted: ContactQuery, now: datetime) -> list[Col
     return conditions + matches(wanted.search)
 
 
-def _exact_first(search: str) -> list[ColumnElement[int]]:
-    """Return an order that puts those first whose whole address or name was typed, the last name first or last."""
+def _candidates(wanted: ContactQuery, user_id: int, now: datetime) -> list[Select[int]]:
+    """Select contacts by indexes, among them all that have the state or source that is asked for; nothing if that may be most."""
+    exceptions = select(Contact.id).where(Contact.user_id == user_id, IS_EXCEPTION)
+    refused = refused_ids(user_id, is_postgresql=is_postgresql(db.session))
+    through = select(Contact.id).join(Connection, Connection.id == Contact.connection_id)
+    of_bad_connections = [
+        through.where(
+            Connection.user_id == user_id,
+            ~is_connection_good(plain.source, now, user_id),
+            is_of_kind(plain.kind, Contact.salesforce_id),
+        )
+        for plain in PLAIN
+    ]
+    match wanted.state:
+        case Reason.UNSUBSCRIBED | Reason.COMPLAINED | Reason.TWIN_OPTED_OUT:
+            return [refused]
+        case Reason.BOUNCED:
+            return [refused, exceptions.where(Contact.bounced_at.is_not(None))]
+        case Reason.OPTED_OUT:
+            return [exceptions.where(Contact.opted_out.is_(True))]
+        case Reason.HIDDEN_HERE:
+            return [exceptions.where(Contact.hidden_at.is_not(None))]
+        case State.INACTIVE | Reason.DISCONNECTED | Reason.OPT_OUT_UNKNOWN:
+            inactive = contact_rows(Contact.id).where(
+                Contact.user_id == user_id, IS_EXCEPTION, ~is_active_but_for_address(now, user_id)
+            )
+            return [refused, inactive, *of_bad_connections]
+        case State.HELD:
+            return [held_ids(user_id)]
+        case State.SHARES_ADDRESS if not is_postgresql(db.session):
+            shared = Contact.address_hash.in_(_not_unique(user_id))
+            return [select(Contact.id).where(Contact.user_id == user_id, shared)]
+        case "" | State.ACTIVE | State.SHARES_ADDRESS:
+            is_made_here = wanted.source in (ContactSource.LEAD, ContactSource.MANUAL)
+            return [exceptions] if is_made_here else []
+        case departed:
+            return [exceptions.where(Contact.departed == departed)]
+
+
+def _is_exact(search: str) -> ColumnElement[bool] | None:
+    """Was the whole address or name typed, the last name first or last? None if nothing is searched for."""
     words = fold(search[:SEARCH_MAX]).split()[:WORDS_MAX]
     if not words:
-        return []
+        return None
     typed = " ".join(words)
     names = (" ".join(words[at:] + words[:at]) for at in range(len(words)))
     is_name = [Contact.search_key.startswith(f"{name} ", autoescape=True) for name in names]
-    is_it = or_(Contact.search_key.endswith(f" {typed}", autoescape=True), *is_name)
-    return [case((is_it, 0), else_=1)]
+    return or_(Contact.search_key.endswith(f" {typed}", autoescape=True), *is_name)
 
 
 def matches(search: str) -> list[ColumnElement[bool]]:
@@ -412,14 +488,20 @@ def _shares_address(user_id: int) -> ColumnElement[bool]:
     """Is there another contact of the advisor's with the same address? Those who left or were deleted here don't count."""
     other = aliased(Contact)
     is_in_use = (other.departed.is_(None), other.hidden_at.is_(None), other.erased_at.is_(None))
-    shared = (
-        select(other.address_hash)
-        .where(other.user_id == user_id, other.address_hash.is_not(None), other.left_firm_id.is_(None), *is_in_use)
-        .group_by(other.address_hash)
-        .having(func.count() > 1)
-    )
+    whose = (other.user_id == user_id, other.address_hash.is_not(None), other.left_firm_id.is_(None))
+    shared = select(other.address_hash).where(*whose, *is_in_use)
+    if not is_postgresql(db.session):
+        shared = shared.where(other.address_hash.in_(_not_unique(user_id)))
+    shared = shared.group_by(other.address_hash).having(func.count() > 1)
     # By coalesce, PostgreSQL reads the shared ones once, into a hash table, however few rows it expects.
     return and_(func.coalesce(Contact.address_hash.in_(shared), false()), _is_in_use())
+
+
+def _not_unique(user_id: int) -> Select[bytes | None]:
+    """Select the addresses that several rows have, shown or not: from the index alone."""
+    row = aliased(Contact)
+    hashes = select(row.address_hash).where(row.user_id == user_id, row.address_hash.is_not(None))
+    return hashes.group_by(row.address_hash).having(func.count() > 1)
 
 
 def _is_in_use() -> ColumnElement[bool]:
@@ -429,42 +511,121 @@ def _is_in_use() -> ColumnElement[bool]:
 def _totals(user_ids: Collection[int], kinds: Collection[ListKind], now: datetime) -> dict[int, dict[str, Count]]:
     """Return for each advisor the counts of all (""), of "hidden" and of these system lists, from one query.
 
-    Of several advisors, those without contacts have none. Of one advisor's, on SQLite, all are counted but for their addresses,
-    and the few that an address makes inactive are taken off: to look each address up would take longer than all the rest.
+    Of several advisors, those without contacts have none.
     """
     one, is_hidden = _only(user_ids), Contact.hidden_at.is_not(None)
     groups = {"": ~is_hidden, "hidden": is_hidden} | {kind.value: is_on_system_list(kind) for kind in kinds}
-    if one is None or _counts_in_one_pass():
-        parts = [_group_counts(groups, is_active(now, one), one, _are_of(user_ids))]
-    else:
-        active, refused = is_active_but_for_address(now, one), is_address_refused(one)
-        parts = [_group_counts(groups, active, one, contacts_of(one), *more) for more in ((), (refused,))]
-    numbered = [part.add_columns(literal(number).label("part")) for number, part in enumerate(parts)]
+    if one is None:
+        return _add_up(groups, [_group_counts(groups, is_active(now), None, _are_of(user_ids))])
+    return _add_up(groups, _counts_by_connection(groups, one, now))
+
+
+def _add_up(groups: Iterable[str], parts: Sequence[Select[Any]]) -> dict[int, dict[str, Count]]:
+    """Return {user id: {group: count}}. A row of a part has the user's id, then people and active of each group."""
     found: dict[int, dict[str, Count]] = defaultdict(dict)
-    for row in sorted(db.session.execute(union_all(*numbered)), key=lambda row: row.part):
-        numbers = [number or 0 for number in row[1:-1]]
-        for name, people, actives in zip(groups, numbers[::2], numbers[1::2], strict=True):
-            counted = found[row.user_id].get(name)
-            found[row.user_id][name] = (
-                counted._replace(active=counted.active - actives) if counted else Count(people, actives)
-            )
+    for user_id, *numbers in db.session.execute(union_all(*parts)):
+        counts = found[user_id]
+        for name, people, active in zip(groups, numbers[::2], numbers[1::2], strict=True):
+            before = counts.get(name, Count())
+            counts[name] = Count(before.people + (people or 0), before.active + (active or 0))
     return found
 
 
-def _counts_in_one_pass() -> bool:
-    """Does the database look into a set of addresses, made once, for each contact? Asked for the few whose address is in it,
-    PostgreSQL may compare each with each before it has counted its rows.
+class Plain(NamedTuple):
+    """A kind of records that a connection brings. kind: of their Ids. system_list: that they are on."""
+
+    kind: RecordKind
+    source: ContactSource
+    system_list: ListKind
+
+    def is_in(self, group: str) -> bool:
+        """Are such records in this group of _totals(), if nothing else is known about them?"""
+        return group in ("", self.system_list)
+
+
+PLAIN = (
+    Plain(RecordKind.CONTACT, ContactSource.SALESFORCE, ListKind.SALESFORCE_CONTACTS),
+    Plain(RecordKind.LEAD, ContactSource.SALESFORCE_LEAD, ListKind.OPEN_LEADS),
+)
+
+
+def _counts_by_connection(
+    groups: Mapping[str, ColumnElement[bool]], user_id: int, now: datetime, connection_id: int | None = None
+) -> list[Select[Any]]:
+    """Select the counts of an advisor's contacts, of all or of one connection, for _add_up(), without reading all of them.
+
+    All records of a connection are counted by its index as if they were plain: in use, and active if the connection is good. The
+    exceptions, found by an index of their own, are taken off again and decided about one by one. Last, those are taken off the
+    active ones whose address is refused; they are found by an index too.
     """
-    return is_postgresql(db.session)
+    theirs = and_(
+        Contact.user_id == user_id, true() if connection_id is None else Contact.connection_id == connection_id
+    )
+    is_refused = Contact.id.in_(refused_ids(user_id, is_postgresql=is_postgresql(db.session)))
+    active = is_active_but_for_address(now, user_id)
+    return [
+        *(_plain_counts(groups, plain, user_id, now, connection_id) for plain in PLAIN),
+        _exception_counts(groups, active, user_id, now, theirs),
+        _group_counts(groups, active, user_id, theirs, is_shown(), is_refused, takes_off_active=True),
+    ]
+
+
+def _plain_counts(
+    groups: Iterable[str], plain: Plain, user_id: int, now: datetime, connection_id: int | None
+) -> Select[Any]:
+    number = (
+        select(func.count())
+        .select_from(Contact)
+        .where(Contact.connection_id == Connection.id, is_of_kind(plain.kind, Contact.salesforce_id))
+        .correlate(Connection)
+        .scalar_subquery()
+    )
+    good = _flag(is_connection_good(plain.source, now, user_id), "good")
+    is_wanted = Connection.user_id == user_id if connection_id is None else Connection.id == connection_id
+    each = select(number.label("number"), good).where(is_wanted).offset(0).subquery()
+    counts: list[ColumnElement[int]] = []
+    for group in groups:
+        both = (func.sum(each.c.number), func.sum(each.c.number * each.c.good))
+        counts += both if plain.is_in(group) else (literal(0), literal(0))
+    return select(literal(user_id).label("user_id")).add_columns(*counts)
+
+
+def _exception_counts(
+    groups: Mapping[str, ColumnElement[bool]],
+    active: ColumnElement[bool],
+    user_id: int,
+    now: datetime,
+    theirs: ColumnElement[bool],
+) -> Select[Any]:
+    """Select the counts of exceptions, less those of _plain_counts()."""
+    columns = [_flag(and_(is_shown(), is_in), f"in_{name}") for name, is_in in groups.items()]
+    for plain in PLAIN:
+        was_counted = and_(Contact.connection_id.is_not(None), is_of_kind(plain.kind, Contact.salesforce_id))
+        was_active = and_(was_counted, is_connection_good(plain.source, now, user_id))
+        columns += [_flag(was_counted, f"was_counted_{plain.kind}"), _flag(was_active, f"was_active_{plain.kind}")]
+    each = contact_rows(_flag(active, "active"), *columns).where(theirs, IS_EXCEPTION).offset(0).subquery()
+    counts: list[ColumnElement[int]] = []
+    for group in groups:
+        people: ColumnElement[int] = each.c[f"in_{group}"]
+        actives = people * each.c.active
+        for plain in (plain for plain in PLAIN if plain.is_in(group)):
+            people = people - each.c[f"was_counted_{plain.kind}"]
+            actives = actives - each.c[f"was_active_{plain.kind}"]
+        counts += [func.sum(people), func.sum(actives)]
+    return select(literal(user_id).label("user_id")).add_columns(*counts)
 
 
 def _group_counts(
     groups: Mapping[str, ColumnElement[bool]],
     active: ColumnElement[bool],
     user_id: int | None,
-    *which: ColumnElement[bool],
+    *which: Any,
+    takes_off_active: bool = False,
 ) -> Select[Any]:
-    """Select how many of these contacts are in each group, and how many of them are active; for each advisor, or for one."""
+    """Select how many of these contacts are in each group, and how many of them are active; for each advisor, or for one.
+
+    takes_off_active: no people, and the active ones as a negative number.
+    """
     columns = [_flag(is_in, f"in_{name}") for name, is_in in groups.items()]
     each = (
         contact_rows(Contact.user_id, _flag(active, "active"), *columns)
@@ -475,7 +636,8 @@ def _group_counts(
     counts: list[ColumnElement[int]] = []
     for column in columns:
         is_in = each.c[column.name]
-        counts += [func.sum(is_in), func.sum(is_in * each.c.active)]
+        actives = func.sum(is_in * each.c.active)
+        counts += [literal(0), -actives] if takes_off_active else [func.sum(is_in), actives]
     whose = literal(user_id) if user_id is not None else each.c.user_id
     query: Select[Any] = select(whose.label("user_id"), *counts)
     return query if user_id is not None else query.group_by(each.c.user_id)  # SQLite would sort all rows of one advisor

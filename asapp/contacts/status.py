@@ -183,10 +183,16 @@ def is_firm_disabled(user_id: int | None = None) -> ColumnElement[bool]:
     return Contact.user_id.in_(disabled) if user_id is None else exists(disabled.where(User.id == user_id))
 
 
-def is_address_refused(user_id: int) -> ColumnElement[bool]:
-    """Is the address of this contact of the advisor's suppressed, or another opted-out record's? Found by the index."""
+def refused_ids(user_id: int, *, is_postgresql: bool) -> Select[int]:
+    """Select the advisor's contacts with an address that is suppressed, or an opted-out record's: each is found by the index."""
     blocked = select(BlockedAddress.address_hash).where(BlockedAddress.user_id == user_id)
-    return Contact.address_hash.in_(union(blocked, *suppressed_hashes(user_id)))
+    hashes = union(blocked, *suppressed_hashes(user_id)).subquery()
+    found = select(Contact.id).where(Contact.user_id == user_id)
+    if not is_postgresql:
+        return found.where(Contact.address_hash.in_(select(hashes.c.address_hash)))
+    # Before it has counted its rows, PostgreSQL might compare each contact with each address.
+    each = found.where(Contact.address_hash == hashes.c.address_hash).offset(0).lateral()
+    return select(each.c.id).select_from(hashes).join(each, true())
 
 
 def is_address_blocked(user_id: int | None = None, hashes: HashRange | None = None) -> ColumnElement[bool]:
@@ -223,24 +229,31 @@ def opt_outs_unknown(now: datetime, user_id: int | None = None) -> ColumnElement
 
     user_id: as in reason_of().
     """
-    of_contact = and_(
-        Contact.connection_id.is_not(None),
-        or_(Connection.opt_outs_known_until.is_(None), Connection.opt_outs_known_until <= now),
-    )
+    of_contact = and_(Contact.connection_id.is_not(None), _unknown_through(Connection.opt_outs_known_until, now))
     of_lead = and_(
         Contact.connection_id.is_(None),
         Contact.followed_by_id.is_not(None),
-        or_(
-            Contact.salesforce_id.is_(None),
-            Connection.leads_known_until.is_(None),
-            Connection.leads_known_until <= now,
-        ),
+        or_(Contact.salesforce_id.is_(None), _unknown_through(Connection.leads_known_until, now)),
     )
     of_open_lead = and_(
-        Contact.source == ContactSource.SALESFORCE_LEAD,
-        or_(Connection.open_leads_known_until.is_(None), Connection.open_leads_known_until <= now),
+        Contact.source == ContactSource.SALESFORCE_LEAD, _unknown_through(Connection.open_leads_known_until, now)
     )
     return or_(of_contact, of_lead, of_open_lead, out_of_sight(now), waits_for_review(user_id))
+
+
+def _unknown_through(known_until: Any, now: datetime) -> ColumnElement[bool]:
+    return or_(known_until.is_(None), known_until <= now)
+
+
+def is_connection_good(source: ContactSource, now: datetime, user_id: int) -> ColumnElement[bool]:
+    """Over Connection: may its contacts, or open Leads, of this advisor be written to about which nothing else is known?
+
+    That is is_active_but_for_address() of all that are no exceptions (models/contact.py: IS_EXCEPTION).
+    """
+    unknown = _unknown_through(Connection.opt_outs_known_until, now)
+    if source == ContactSource.SALESFORCE_LEAD:
+        unknown = or_(unknown, _unknown_through(Connection.open_leads_known_until, now))
+    return and_(Connection.status != ConnectionStatus.DISCONNECTED, ~is_firm_disabled(user_id), ~unknown)
 
 
 def is_not_read() -> ColumnElement[bool]:
@@ -254,7 +267,9 @@ def waits_for_review(user_id: int | None = None) -> ColumnElement[bool]:
     user_id: as in reason_of(). The people who wait are then read once.
     """
     if user_id is not None:
-        waiting = select(Lead.contact_id).where(Lead.user_id == user_id, Lead.contact_id.is_not(None), IS_FOR_REVIEW)
+        # Any firm: SQLite takes the index of those who wait for it, and would read all of the advisor's leads otherwise.
+        of_user = (Lead.user_id == user_id, Lead.partner_id > 0, Lead.contact_id.is_not(None))
+        waiting = select(Lead.contact_id).where(*of_user, IS_FOR_REVIEW)
         return and_(Contact.source == ContactSource.LEAD, Contact.id.in_(waiting))
     waits = exists().where(Lead.contact_id == Contact.id, IS_FOR_REVIEW).correlate(Contact)
     return and_(Contact.source == ContactSource.LEAD, waits)
@@ -284,6 +299,13 @@ def is_held_of(user_id: int) -> ColumnElement[bool]:
     own = select(Connection.id).where(Connection.user_id == user_id).correlate(None)
     held = select(Departure.connection_id, Departure.salesforce_id).where(IS_HELD, Departure.connection_id.in_(own))
     return _asked_of_each(tuple_(Contact.connection_id, Contact.salesforce_id).in_(held))
+
+
+def held_ids(user_id: int) -> Select[int]:
+    """Select the contacts of this advisor's that is_held_of() is true of: each is found by the index of Ids."""
+    is_about = and_(Contact.connection_id == Departure.connection_id, Contact.salesforce_id == Departure.salesforce_id)
+    found = select(Contact.id).select_from(Departure).join(Connection, Connection.id == Departure.connection_id)
+    return found.join(Contact, is_about).where(IS_HELD, Connection.user_id == user_id)
 
 
 def count_active(now: datetime, user_id: int | None = None) -> ColumnElement[int]:

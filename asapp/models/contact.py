@@ -76,6 +76,13 @@ IS_FOLLOWED = text("followed_by_id IS NOT NULL")
 IS_MANUAL = text("source = 'manual'")
 IS_MADE_HERE = text("created_in_run_id IS NULL")
 IS_HIDDEN = text("hidden_at IS NOT NULL")
+# All others are plain records of a connection, in use, and of the kind that their Id says: they are counted by their connection's
+# index. Whatever contacts/status.py asks of a contact itself has to be here (tests/domain/test_counting.py looks).
+IS_EXCEPTION = text(
+    "(connection_id IS NULL OR departed IS NOT NULL OR hidden_at IS NOT NULL OR erased_at IS NOT NULL"
+    " OR left_firm_id IS NOT NULL OR opted_out OR bounced_at IS NOT NULL OR opt_out_known_until IS NOT NULL"
+    f" OR is_lead OR (source = 'salesforce_lead') <> (salesforce_id >= '{LEAD_PREFIX}'))"
+)
 
 
 class Contact(Base):
@@ -109,6 +116,7 @@ class Contact(Base):
         # For the page Changes, which looks at a few days of a book.
         Index("ix_contacts_made", "user_id", "created_at", sqlite_where=IS_MADE_HERE, postgresql_where=IS_MADE_HERE),
         Index("ix_contacts_hidden", "user_id", "hidden_at", sqlite_where=IS_HIDDEN, postgresql_where=IS_HIDDEN),
+        Index("ix_contacts_exceptions", "user_id", sqlite_where=IS_EXCEPTION, postgresql_where=IS_EXCEPTION),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -41,6 +41,7 @@ from asapp.models import (
     User,
     Visit,
 )
+from asapp.models.contact import IS_EXCEPTION
 from asapp.models.run import SWITCHED_ON, Also, Skipped
 from asapp.panel.receipts import changed_fields, owner_in
 
@@ -196,7 +197,7 @@ def find_days(account: Account, first: date, last: date, counts: Sequence[Change
 def find_last_day(account: Account, before: datetime) -> date | None:
     """Return the newest day with a change before this time."""
     wanted = Wanted(datetime.min.replace(tzinfo=before.tzinfo), before)
-    is_theirs = _is_theirs(account, wanted)
+    is_theirs = _is_theirs_anyway(account, wanted)
     # Run by run from the newest, and only those that counted some: to find the last of all entries, all would be read.
     changed = select(RunChange.id).join(Contact, Contact.id == RunChange.contact_id).where(*is_theirs)
     created = select(Contact.id).where(*is_theirs, Contact.created_in_run_id == SyncRun.id)
@@ -207,8 +208,7 @@ def find_last_day(account: Account, before: datetime) -> date | None:
     of_runs = select(SyncRun.finished_at.label("at")).where(_is_of(account, wanted), has_changes)
     last_run = select(of_runs.order_by(SyncRun.finished_at.desc()).limit(1).subquery())
     others = (
-        query.where(*is_theirs).order_by(query.selected_columns.at.desc()).limit(1).subquery()
-        for query in _beside_runs(account, wanted)
+        query.order_by(query.selected_columns.at.desc()).limit(1).subquery() for query in _beside_runs(account, wanted)
     )
     at = db.session.scalar(
         select(func.max(union_all(last_run, *(select(each.c.at) for each in others)).subquery().c.at))
@@ -226,13 +226,28 @@ class ChangeCount(NamedTuple):
 
 def find_counts(account: Account, wanted: Wanted) -> list[ChangeCount]:
     """Return the counts of all kinds. Those that a sync created are counted run by run: it may be a whole book."""
-    rows = _union(account, wanted, _beside_created(account, wanted))
+    rows = union_all(*_beside_created(account, wanted)).subquery()
     counted = select(rows.c.at, rows.c.kind, func.count().label("number")).group_by(rows.c.at, rows.c.kind)
-    theirs = and_(Contact.created_in_run_id == SyncRun.id, *_is_theirs(account, wanted))
-    number = select(func.count()).select_from(Contact).where(theirs).correlate(SyncRun).scalar_subquery()
-    created = select(SyncRun.finished_at, literal(ChangeKind.ADDED.value), number).where(_has_created(account, wanted))
+    created = select(SyncRun.finished_at, literal(ChangeKind.ADDED.value), _number_created(account, wanted)).where(
+        _has_created(account, wanted)
+    )
     found = db.session.execute(union_all(counted, created))
     return [ChangeCount._make(row) for row in found if row.number]
+
+
+def _number_created(account: Account, wanted: Wanted) -> ColumnElement[int]:
+    """Return, over SyncRun, how many contacts that are shown a run created.
+
+    An index counts all; those who are not shown are among the exceptions, which have an index too.
+    """
+    created = select(func.count()).select_from(Contact).where(Contact.created_in_run_id == SyncRun.id)
+    if wanted.search:
+        return created.where(*_is_theirs_anyway(account, wanted)).correlate(SyncRun).scalar_subquery()
+    hidden = created.where(Contact.user_id == account.user_id, IS_EXCEPTION, ~is_shown())
+    number: ColumnElement[int] = (
+        created.correlate(SyncRun).scalar_subquery() - hidden.correlate(SyncRun).scalar_subquery()
+    )
+    return number
 
 
 def tally_by_day(counts: Sequence[ChangeCount]) -> dict[date, dict[str, int]]:
@@ -282,8 +297,8 @@ def _in_order(counts: Mapping[str, int]) -> dict[str, int]:
 
 def first_of_each(account: Account, wanted: Wanted, days: Sequence[date] = ()) -> list[Entry]:
     """Return the first entries of each kind, or of each kind on each of these days, the oldest first."""
-    rows = _union(account, wanted, [*_beside_created(account, wanted), _created_last(account, wanted)])
-    group = [rows.c.kind]
+    rows = union_all(*_beside_created(account, wanted), _created_last(account, wanted)).subquery()
+    group: list[ColumnElement[Any]] = [rows.c.kind]
     if days[1:]:
         ends = [(rows.c.at < formats.start_of(each), number) for number, each in enumerate(days[1:])]
         group.append(case(*ends, else_=len(ends)))
@@ -315,14 +330,10 @@ def _is_after(rows: Any, key: Key) -> ColumnElement[bool]:
 
 def _entries(account: Account, wanted: Wanted) -> Any:
     """Return the wanted entries as a subquery."""
-    rows = _union(account, wanted, [*_beside_created(account, wanted), _created(account, wanted)])
+    rows = union_all(*_beside_created(account, wanted), _created(account, wanted)).subquery()
     if not wanted.kind:
         return rows
     return select(rows).where(rows.c.kind == wanted.kind).subquery()
-
-
-def _union(account: Account, wanted: Wanted, sources: Sequence[Select[Any]]) -> Any:
-    return union_all(*(query.where(*_is_theirs(account, wanted)) for query in sources)).subquery()
 
 
 def _beside_created(account: Account, wanted: Wanted) -> list[Select[Any]]:
@@ -330,11 +341,17 @@ def _beside_created(account: Account, wanted: Wanted) -> list[Select[Any]]:
 
 
 def _beside_runs(account: Account, wanted: Wanted) -> list[Select[Any]]:
-    return [_made(wanted), _hidden(wanted), *_suppressed(account, wanted), _of_leads(account, wanted)]
+    found = (_made(wanted), _hidden(wanted), *_suppressed(account, wanted), _of_leads(account, wanted))
+    return [query.where(*_is_theirs(account, wanted)) for query in found]
 
 
 def _is_theirs(account: Account, wanted: Wanted) -> tuple[ColumnElement[bool], ...]:
     return (Contact.user_id == account.user_id, is_shown(), *matches(wanted.search))
+
+
+def _is_theirs_anyway(account: Account, wanted: Wanted) -> tuple[ColumnElement[bool], ...]:
+    """The same of contacts that are found by a run. As a sum, or SQLite would begin with all of the advisor's contacts."""
+    return (literal(0) + Contact.user_id == account.user_id, is_shown(), *matches(wanted.search))
 
 
 def _columns(at: Any, source: int, row_id: Any, kind: Any, reason: Any, run_id: Any = None) -> tuple[Any, ...]:
@@ -365,18 +382,20 @@ def _of_runs(account: Account, wanted: Wanted) -> Select[Any]:
     )
     columns = _columns(SyncRun.finished_at, RUN, RunChange.id, kind, reason, RunChange.run_id)
     changed = select(*columns).join_from(SyncRun, RunChange, RunChange.run_id == SyncRun.id)
-    return changed.join(Contact, Contact.id == RunChange.contact_id).where(_is_of(account, wanted))
+    by_id = changed.join(Contact, Contact.id == RunChange.contact_id)
+    return by_id.where(_is_of(account, wanted), *_is_theirs_anyway(account, wanted))
 
 
 def _created(account: Account, wanted: Wanted) -> Select[Any]:
     columns = _columns(SyncRun.finished_at, CREATED, Contact.id, ChangeKind.ADDED, ContactSource.SALESFORCE, SyncRun.id)
     made = select(*columns).join_from(SyncRun, Contact, Contact.created_in_run_id == SyncRun.id)
-    return made.where(_is_of(account, wanted))
+    return made.where(_is_of(account, wanted), *_is_theirs_anyway(account, wanted))
 
 
 def _created_last(account: Account, wanted: Wanted) -> Select[Any]:
     """Select of what each run created the last OF_A_KIND, which are its newest entries."""
-    theirs = and_(Contact.created_in_run_id == SyncRun.id, *_is_theirs(account, wanted))
+    is_theirs = _is_theirs_anyway(account, wanted)
+    theirs = and_(Contact.created_in_run_id == SyncRun.id, *is_theirs)
     last = select(Contact.id).where(theirs).order_by(Contact.id.desc()).limit(1).offset(OF_A_KIND - 1)
     runs = (
         select(SyncRun.id, SyncRun.finished_at, last.correlate(SyncRun).scalar_subquery().label("last"))
@@ -386,7 +405,7 @@ def _created_last(account: Account, wanted: Wanted) -> Select[Any]:
     )
     columns = _columns(runs.c.finished_at, CREATED, Contact.id, ChangeKind.ADDED, ContactSource.SALESFORCE, runs.c.id)
     is_last = and_(Contact.created_in_run_id == runs.c.id, Contact.id >= func.coalesce(runs.c.last, 0))
-    return select(*columns).join_from(runs, Contact, is_last)
+    return select(*columns).join_from(runs, Contact, is_last).where(*is_theirs)
 
 
 def _has_created(account: Account, wanted: Wanted) -> ColumnElement[bool]:

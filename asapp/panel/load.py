@@ -6,12 +6,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, func, or_, select
+from sqlalchemy import bindparam, or_, select
 
 from asapp.connections import connect, connections, switching
 from asapp.connections.org_access import OrgAccess
 from asapp.connections.state import state_of
-from asapp.contacts.status import contact_rows, count_active, is_shown
+from asapp.contacts.queries import count_of_connection
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.messages.codes import Code
@@ -20,7 +20,6 @@ from asapp.messages.states import AdvisorState
 from asapp.models import (
     Connection,
     ConnectionStatus,
-    Contact,
     DepartureState,
     OAuthState,
     Partner,
@@ -185,13 +184,9 @@ def _count_contacts(connection: Connection | None, now: datetime) -> tuple[int, 
     """Return how many people came from this connection, how many of them are active, and how many the advisor kept."""
     if connection is None:
         return 0, 0, 0
-    kept = departures.deactivations(connection.id, DepartureState.DISCARDED).scalar_subquery()
-    contacts, active, number_kept = db.session.execute(
-        contact_rows(func.count(), count_active(now, connection.user_id), kept).where(
-            Contact.connection_id == connection.id, is_shown()
-        )
-    ).one()
-    return contacts, active, 0 if connection.is_disconnected else number_kept
+    kept = departures.deactivations(connection.id, DepartureState.DISCARDED)
+    count, number_kept = count_of_connection(connection, kept, now)
+    return count.people, count.active, 0 if connection.is_disconnected else number_kept
 
 
 def _is_open(attempt: OAuthState | None, now: datetime) -> bool:
