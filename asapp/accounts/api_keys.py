@@ -24,6 +24,7 @@ from asapp.core.clock import utcnow
 from asapp.core.database import change_rows, end_read, writing
 from asapp.core.extensions import db
 from asapp.core.forms import Form, InvalidFields, Text, Tick, clean_line, length_problem
+from asapp.messages.senders import SCOPES
 from asapp.models import Action, ApiKey, Partner, Scope
 
 log = logging.getLogger(__name__)
@@ -35,18 +36,14 @@ USE_IS_WRITTEN_EVERY = timedelta(minutes=1)
 NO_LABEL = "Enter a label, such as the name of the program that will use the key."
 IS_OVER = "This day is over. Choose a later one."
 NO_SCOPE = "Choose what the key may do."
-SCOPE_WORDS = {
-    Scope.AUDIENCE_READ: "Read who may be written to, and prepare sends",
-    Scope.EVENTS_WRITE: "Report unsubscribes, complaints and bounces",
-}
 
 
 class ApiKeyForm(Form):
     """What an admin enters about a new key. The last day is by UTC."""
 
     label = Text("Label", LABEL_MAX, NO_LABEL)
-    reads = Tick(SCOPE_WORDS[Scope.AUDIENCE_READ])
-    writes = Tick(SCOPE_WORDS[Scope.EVENTS_WRITE])
+    reads = Tick(SCOPES[Scope.AUDIENCE_READ])
+    writes = Tick(SCOPES[Scope.EVENTS_WRITE])
     partner = Text("Firm", clean=str)
     last_day = Text("Last day")
 

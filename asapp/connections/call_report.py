@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Select, and_, or_, select
 from asapp.core.csv_files import csv_header, csv_rows
 from asapp.core.extensions import db
 from asapp.core.formats import start_of
+from asapp.messages.calls import CALL_OUTCOMES, CALLS
 from asapp.models import OrgCall, Partner, User
 from asapp.salesforce.calls import GOOD, CallKind
 
@@ -20,31 +21,13 @@ A_PAGE = 50
 ROWS_A_PIECE = 1000
 COLUMNS = ("at", "firm", "advisor", "advisor_id", "kind", "calls", "rows", "outcome", "took_ms")
 
-WORDS = {
-    "check": "Quiet checks of an hour",
-    "query": "Read records",
-    "composite": "Asked several questions",
-    "retrieve": "Read records by Id",
-    "create": "Created records",
-    "update": "Updated records",
-    "list_view": "Read list views",
-    "describe": "Read which fields there are",
-    "limits": "Read limits",
-    "token": "Got a token",
-    "revoke": "Revoked a token",
-    "userinfo": "Asked who the user is",
-    "setup": "Checked the firm's app",
-    "probe": "Tried a log-in that must be refused",
-    "other": "Other",
-}
-OUTCOMES = {"good": "Good", "failed": "Failed"}
 SUCCESSES = (GOOD, "201", "204")
 EXPECTED = (GOOD, "302", "303", "400", "401")  # answers to a log-in that is tried in order to be refused
 
 
 @dataclass(frozen=True)
 class CallQuery:
-    """The filter. firm: a slug. advisor_id: the user's id. day: in the reader's time zone. outcome: a key of OUTCOMES."""
+    """The filter. firm: a slug. advisor_id: the user's id. day: in the reader's time zone. outcome: a key of CALL_OUTCOMES."""
 
     firm: str = ""
     advisor_id: int | None = None
@@ -61,7 +44,7 @@ class CallLine:
 
     @property
     def what(self) -> str:
-        return WORDS.get(self.call.kind, self.call.kind)
+        return CALLS.get(self.call.kind, self.call.kind)
 
     @property
     def is_good(self) -> bool:
@@ -118,7 +101,7 @@ def _where(wanted: CallQuery) -> list[ColumnElement[bool]]:
         found.append(OrgCall.user_id == wanted.advisor_id)
     if wanted.day is not None:
         found += [OrgCall.at >= start_of(wanted.day), OrgCall.at < start_of(wanted.day + timedelta(days=1))]
-    if wanted.outcome in OUTCOMES:
+    if wanted.outcome in CALL_OUTCOMES:
         is_expected = and_(OrgCall.kind == CallKind.PROBE, OrgCall.outcome.in_(EXPECTED))
         is_good = or_(OrgCall.outcome.in_(SUCCESSES), is_expected)
         found.append(is_good if wanted.outcome == "good" else ~is_good)

@@ -1,4 +1,4 @@
-"""How numbers, plurals and times are written for people; files and programs get UTC in ISO 8601 elsewhere.
+"""How numbers, plurals and times are written for people; files and programs get times as iso() writes them.
 
 Times are in the reader's time zone: that of the logged-in person, or of a mail's recipient. Without one, they are in UTC
 and say so.
@@ -23,6 +23,11 @@ REGIONS = ("Africa", "America", "Antarctica", "Asia", "Atlantic", "Australia", "
 DAYS_WITH_A_NAME = 6  # "Friday at 14:32" is used this many days back and ahead
 
 _zone: ContextVar[tzinfo] = ContextVar("zone", default=UTC)
+
+
+def iso(when: datetime) -> str:
+    """Return `2026-11-30T09:15:00Z`, as programs read it."""
+    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def number(value: int) -> str:

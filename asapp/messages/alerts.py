@@ -1,4 +1,4 @@
-"""The subjects of alert mails. Their text is in templates/mail/alerts/."""
+"""The subjects of alert mails, whose text is in templates/mail/alerts/, and what the firm board says of open alerts."""
 
 from __future__ import annotations
 
@@ -42,3 +42,23 @@ OVER: Mapping[AlertKind, tuple[str, str]] = {
     AlertKind.RUNS_FAIL: ("{firm}: syncs succeed again", "Most of the firm's connections have synced well since."),
 }
 FIRM_HAS_MOVED = "{firm}: its Salesforce has moved"  # where that is why the app is refused
+# How the firm board tells of open alerts: for one advisor, and for several.
+ON_THE_BOARD: Mapping[AlertKind, tuple[str, str]] = {
+    AlertKind.RECONNECT: ("1 advisor needs to reconnect", "{number:,} advisors need to reconnect"),
+    AlertKind.OPT_OUTS_SOON: (
+        "1 advisor's contacts are inactive within a day unless a sync is good",
+        "{number:,} advisors' contacts are inactive within a day unless a sync is good",
+    ),
+    AlertKind.OPT_OUTS_UNKNOWN: (
+        "Opt-outs are not known: 1 advisor's contacts are inactive",
+        "Opt-outs are not known: {number:,} advisors' contacts are inactive",
+    ),
+    AlertKind.HELD: ("1 advisor has to decide on a held sync", "{number:,} advisors have to decide on held syncs"),
+    AlertKind.FLOOD: (
+        "1 advisor's sign-up page has reached its limit for the day",
+        "{number:,} advisors' sign-up pages have reached their limit for the day",
+    ),
+    AlertKind.PAUSED: ("Syncs pause: the API allowance is used up",) * 2,
+    AlertKind.APP_REFUSED: ("Salesforce refuses the Consumer Key or Secret, or has moved to another address",) * 2,
+    AlertKind.RUNS_FAIL: ("Syncs fail for half of the firm or more",) * 2,
+}

@@ -1,4 +1,4 @@
-"""What the reasons mean that senders are told, and who acts: for /api/docs, openapi.json and docs/senders.md."""
+"""What senders are told: each reason, and who acts (/api/docs, openapi.json, docs/senders.md); and what a key may do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
-from asapp.models import Reason
+from asapp.models import Reason, Scope
 from asapp.models.send import SendReason
 
 
@@ -28,6 +28,10 @@ class ReasonForSenders(NamedTuple):
         return f"{self.means} Who acts: {self.acts[0].lower()}{self.acts[1:]}"
 
 
+SCOPES: Mapping[Scope, str] = {
+    Scope.AUDIENCE_READ: "Read who may be written to, and prepare sends",
+    Scope.EVENTS_WRITE: "Report unsubscribes, complaints and bounces",
+}
 _AGAIN = "No one. Prepare another send a few minutes later."
 _SIGNS_UP = "The person alone, by signing up again on the advisor's page."
 

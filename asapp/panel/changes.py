@@ -285,7 +285,7 @@ def iter_csv(account: Account, wanted: Wanted) -> Iterator[str]:
 
 def _cells(entry: Entry) -> list[tuple[str | None, ...]]:
     """Return a line of the file for each changed field, or one line if none changed."""
-    stamp = entry.at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    stamp = formats.iso(entry.at)
     about = (stamp, entry.what, entry.salesforce_id, entry.name, entry.email, entry.details)
     receipt = str(entry.run_id) if entry.run_id else ""
     return [(*about, *field, receipt) for field in entry.fields or [("", "", "")]]

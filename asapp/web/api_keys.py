@@ -6,10 +6,11 @@ from flask import Blueprint, abort, flash, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from asapp.accounts import api_keys
-from asapp.accounts.api_keys import SCOPE_WORDS, ApiKeyForm
+from asapp.accounts.api_keys import ApiKeyForm
 from asapp.core.clock import utcnow
 from asapp.core.forms import InvalidFields
 from asapp.core.paging import page_of
+from asapp.messages.senders import SCOPES
 from asapp.models import Partner
 from asapp.partners import partners
 from asapp.web.access import actor, admin_required
@@ -69,6 +70,6 @@ def show(form: ApiKeyForm) -> str:
         "page": page_of(api_keys.list_keys(), asked_page()),
         "firms": firms,
         "now": utcnow(),
-        "scope_words": SCOPE_WORDS,
+        "scope_words": SCOPES,
     }
     return render_template("api_keys/index.html", form=form, **names)

@@ -17,7 +17,8 @@ from asapp.core.extensions import db
 from asapp.core.formats import counted
 from asapp.core.paging import page_of
 from asapp.health import figures
-from asapp.models import Action, AlertKind, Partner
+from asapp.messages.alerts import ON_THE_BOARD
+from asapp.models import Action, Partner
 from asapp.partners import board, partners
 from asapp.web.access import actor, admin_required
 from asapp.web.current import config, queues
@@ -28,26 +29,6 @@ blueprint = Blueprint("board", __name__, url_prefix="/admin/board")
 
 ATTENTION = "attention"
 THINNEST = 0.6  # percent of a bar that can be seen
-# The text of an open alert in the list: for one advisor, and for several.
-ALERTS = {
-    AlertKind.RECONNECT: ("1 advisor needs to reconnect", "{number:,} advisors need to reconnect"),
-    AlertKind.OPT_OUTS_SOON: (
-        "1 advisor's contacts are inactive within a day unless a sync is good",
-        "{number:,} advisors' contacts are inactive within a day unless a sync is good",
-    ),
-    AlertKind.OPT_OUTS_UNKNOWN: (
-        "Opt-outs are not known: 1 advisor's contacts are inactive",
-        "Opt-outs are not known: {number:,} advisors' contacts are inactive",
-    ),
-    AlertKind.HELD: ("1 advisor has to decide on a held sync", "{number:,} advisors have to decide on held syncs"),
-    AlertKind.FLOOD: (
-        "1 advisor's sign-up page has reached its limit for the day",
-        "{number:,} advisors' sign-up pages have reached their limit for the day",
-    ),
-    AlertKind.PAUSED: ("Syncs pause: the API allowance is used up",) * 2,
-    AlertKind.APP_REFUSED: ("Salesforce refuses the Consumer Key or Secret, or has moved to another address",) * 2,
-    AlertKind.RUNS_FAIL: ("Syncs fail for half of the firm or more",) * 2,
-}
 
 
 @dataclass(frozen=True)
@@ -124,7 +105,7 @@ def _width(calls: int, total: int) -> float:
 
 @blueprint.app_template_filter()
 def in_words(open_alerts: OpenAlerts) -> str:
-    one, several = ALERTS[open_alerts.kind]
+    one, several = ON_THE_BOARD[open_alerts.kind]
     return one if open_alerts.number == 1 else several.format(number=open_alerts.number)
 
 

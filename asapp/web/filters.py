@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from flask import Flask
 from flask_login import current_user
@@ -71,7 +71,6 @@ def breakable(address: str) -> Markup:
 
 
 def _time(when: datetime, words: str, is_near: bool = False) -> Markup:
-    stamp = when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return Markup('<time datetime="{}" title="{}"{}>{}</time>').format(
-        stamp, formats.with_zone(when), NEAR if is_near else "", words
+        formats.iso(when), formats.with_zone(when), NEAR if is_near else "", words
     )

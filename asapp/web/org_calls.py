@@ -9,9 +9,10 @@ from flask.typing import ResponseReturnValue
 
 from asapp.audit import entries
 from asapp.connections import call_report
-from asapp.connections.call_report import OUTCOMES, CallQuery
+from asapp.connections.call_report import CallQuery
 from asapp.core.clock import utcnow
 from asapp.core.forms import whole_number
+from asapp.messages.calls import CALL_OUTCOMES
 from asapp.models import Action
 from asapp.partners import partners
 from asapp.web.access import actor, admin_required
@@ -34,7 +35,7 @@ def index() -> ResponseReturnValue:
         page=page,
         wanted=wanted,
         is_narrowed=bool(kept or wanted.before_id),
-        outcomes=OUTCOMES,
+        outcomes=CALL_OUTCOMES,
         firms=[row.partner for row in partners.list_partners()],
         advisors=call_report.find_advisors(wanted.firm),
         kept_days=config().traces_kept_days,
@@ -59,7 +60,7 @@ def wanted_by_query() -> CallQuery:
         firm=args.get("firm", "")[:60],
         advisor_id=whole_number(args.get("advisor")),
         day=day(args.get("day", "")),
-        outcome=args.get("outcome", "") if args.get("outcome", "") in OUTCOMES else "",
+        outcome=args.get("outcome", "") if args.get("outcome", "") in CALL_OUTCOMES else "",
         before_id=whole_number(args.get("before")),
     )
 

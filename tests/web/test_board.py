@@ -19,6 +19,7 @@ from asapp.core.clock import utcnow
 from asapp.core.csv_files import FORMULA_STARTS
 from asapp.core.database import writing
 from asapp.core.extensions import db
+from asapp.messages.alerts import ON_THE_BOARD
 from asapp.models import (
     AlertKind,
     ApiUsage,
@@ -34,7 +35,6 @@ from asapp.models import (
     WriteBackState,
 )
 from asapp.partners.board import make_board
-from asapp.web.board import ALERTS
 from tests.factories import (
     log_in,
     make_admin,
@@ -391,7 +391,7 @@ def test_the_list_of_alerts_stays_short(client: FlaskClient, ada: User) -> None:
 
 
 def test_every_kind_of_alert_has_words() -> None:
-    assert set(ALERTS) == set(AlertKind)
+    assert set(ON_THE_BOARD) == set(AlertKind)
 
 
 def test_more_than_fifty_rows_are_shown_page_by_page(client: FlaskClient, ada: User) -> None:

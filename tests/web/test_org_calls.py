@@ -11,9 +11,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select, update
 
-from asapp.connections import call_report
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
+from asapp.messages.calls import CALLS
 from asapp.models import Action, AuditEntry, Connection, OrgCall
 from asapp.partners import checks
 from asapp.salesforce.calls import CallKind
@@ -39,7 +39,7 @@ def call_of(connection: Connection, **values: object) -> OrgCall:
 
 
 def test_every_kind_has_words() -> None:
-    assert set(call_report.WORDS) == {*(kind.value for kind in CallKind), "check"}
+    assert set(CALLS) == {*(kind.value for kind in CallKind), "check"}
 
 
 def test_a_log_in_that_a_check_tries_to_see_it_refused_has_not_failed(

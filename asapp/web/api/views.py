@@ -19,6 +19,7 @@ from werkzeug.exceptions import BadRequest
 from asapp.contacts import recipients, sender_events
 from asapp.contacts.recipients import Audience
 from asapp.contacts.sender_events import EventType, Taken, Told
+from asapp.core import formats
 from asapp.core.clock import utcnow
 from asapp.core.database import reading
 from asapp.core.forms import clean_line
@@ -455,7 +456,7 @@ def calling_scope() -> int:
 
 def stamp(when: datetime | None) -> str | None:
     """Return 2026-11-30T09:15:00Z, or None for None."""
-    return None if when is None else when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return None if when is None else formats.iso(when)
 
 
 def cursor(after: bytes | None) -> str | None:
