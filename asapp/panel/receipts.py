@@ -13,7 +13,7 @@ from asapp.core.csv_files import csv_header, csv_rows
 from asapp.core.extensions import db
 from asapp.models import Connection, Contact, RunChange, SyncRun, User
 from asapp.models.run import NEW_OWNER, SWITCHED_ON
-from asapp.sync.decisions import Decided, find_decisions
+from asapp.sync.held_decisions import Decided, find_decisions
 
 SHOWN = 50  # of each part, on the page; the CSV has all
 READ_STATE_KINDS = ("deactivated", "reactivated")

@@ -1,7 +1,7 @@
 """Preparing a send: Salesforce is queried now, and the send is ready with its answer, or stale with a reason.
 
 A preparation never waits. It starts the connection's sync, or joins the active one, and stores which. That run looks up
-each recipient by Id (sync/recipients.py) and ends; then the send is advanced by that run's job or by the tick, whichever
+each recipient by Id (sync/recipient_check.py) and ends; then the send is advanced by that run's job or by the tick, whichever
 comes first. A run that began before the send was requested has read older changes, so another one follows it. Each step is
 one transaction on a send that is still preparing, so it may be repeated, and a process that dies between two steps delays the
 send by one tick. After five minutes a send is stale, whatever happens; whether older data is good enough is decided a few

@@ -30,7 +30,7 @@ from asapp.models import Connection, RunPhase, RunStatus
 from asapp.salesforce import errors
 from asapp.salesforce.fields import key_of
 from asapp.salesforce.records import LeadsFound, Opening, RecordKind
-from asapp.sync import departures, leads, lists, open_leads, opening, recipients, settle
+from asapp.sync import departures, leads, list_members, open_leads, opening, recipient_check, settle
 from asapp.sync.departure_check import Checked, DepartureCheck
 from asapp.sync.endings import ending, enqueueing_next_parked
 from asapp.sync.interval import find_interval
@@ -38,7 +38,7 @@ from asapp.sync.leads import LeadFollower, Leads
 from asapp.sync.open_leads import OpenLeads
 from asapp.sync.opening import known_by
 from asapp.sync.reader import ContactReader
-from asapp.sync.recipients import RecipientsToCheck, StoredRecipient
+from asapp.sync.recipient_check import RecipientsToCheck, StoredRecipient
 from asapp.sync.run_context import JobContext
 from asapp.sync.runs import LeasedRun, claim_run
 from asapp.sync.schedule import next_sync_at
@@ -121,7 +121,7 @@ class Execution:
             self.follow_person_accounts()
             self.settle_departures(reading)
             self.follow_leads(reading)
-            lists.read(self.reader, reading.campaigns)
+            list_members.read(self.reader, reading.campaigns)
             self.finish(reading)
 
     # The phases
@@ -200,7 +200,7 @@ class Execution:
     def check_recipients(self, reading: Reading) -> None:
         """Ask about each recipient of the sends that wait for this run, and store what differs."""
         asked_at = utcnow()
-        to_check = recipients.find_to_check(self.run.id, self.connection)
+        to_check = recipient_check.find_to_check(self.run.id, self.connection)
         if to_check is None:
             return
         reading.recipients, reading.recipients_asked_at = to_check, asked_at
@@ -209,7 +209,9 @@ class Execution:
     def check_by_id(self, stored: Mapping[str, StoredRecipient], kind: RecordKind) -> None:
         """Ask about these contacts or Leads, read those that differ, and nominate those that have left."""
         client = self.reader.client_for_call()
-        found = recipients.retrieve(client, self.job.access, self.connection, self.reader.meter, list(stored), kind)
+        found = recipient_check.retrieve(
+            client, self.job.access, self.connection, self.reader.meter, list(stored), kind
+        )
         departed: list[str] = []
         changed: list[str] = []
         for salesforce_id, now in found.items():
@@ -295,8 +297,8 @@ class Execution:
             connection.swept_at = now
         if reading.recipients is not None and reading.leads_error is None:
             asked_at = reading.recipients_asked_at
-            if not recipients.has_newcomers(reading.recipients, asked_at):  # else another run asks about them
-                recipients.record_checked(reading.recipients, run.id, asked_at)
+            if not recipient_check.has_newcomers(reading.recipients, asked_at):  # else another run asks about them
+                recipient_check.record_checked(reading.recipients, run.id, asked_at)
         db.session.flush()  # the connection before the run, which is the lock order
         figures = {"active_after": count_active_contacts(connection.user_id, now)}
         if reading.is_held:

@@ -36,7 +36,7 @@ from asapp.panel import preview as ahead
 from asapp.panel.load import find_progress, load_panel
 from asapp.panel.panel import Panel
 from asapp.salesforce.records import RecordKind
-from asapp.sync import decisions, departures, runs
+from asapp.sync import departures, held_decisions, runs
 from asapp.web.access import actor, advisor_required
 from asapp.web.current import config, count_held, org_access, own_connection, person, queues
 from asapp.web.files import csv_file
@@ -158,7 +158,7 @@ def discard() -> ResponseReturnValue:
 
 def why_not_waiting(connection: Connection) -> str:
     """Return why a decision was refused: it was made before, or the page was an old one."""
-    last, waiting = decisions.find_last_decision(connection), departures.count_held(connection.id)
+    last, waiting = held_decisions.find_last_decision(connection), departures.count_held(connection.id)
     if last is None:
         return explain_not_waiting(None, 0, "", waiting)
     return explain_not_waiting(last.action, last.number, formats.near(last.at, utcnow()), waiting)

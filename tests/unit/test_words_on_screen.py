@@ -23,6 +23,20 @@ NOT_SAID = {
 # A sender's program is told in its own terms; "written to the audit log" is another verb.
 EXCEPT = re.compile(r"written to the audit log|who may be written to|are not written to")
 
+# What refuses an input, and the fields that say it.
+REFUSALS = (
+    *(
+        "InvalidFields",
+        "ValidationError",
+        "NotSalesforce",
+        "NotAQuestion",
+        "UnfitPassword",
+        "StillNeeded",
+        "name_problem",
+    ),
+    *("Text", "PersonName", "Number", "Tick"),
+)
+
 
 def texts_of_templates() -> Iterator[tuple[str, str]]:
     for path in sorted((ROOT / "templates").rglob("*.html")):
@@ -51,7 +65,7 @@ def texts_of_refusals() -> Iterator[tuple[str, str]]:
     """Yield what is said beside a field, wherever it is written."""
     for path in sorted((ROOT / "asapp").rglob("*.py")):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "InvalidFields":
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") in REFUSALS:
                 for node in ast.walk(call):
                     if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
                         yield f"{path.relative_to(ROOT)}:{node.lineno}", node.value
