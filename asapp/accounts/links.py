@@ -25,7 +25,7 @@ from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
 from asapp.core import mail
 from asapp.core.clock import utcnow
-from asapp.core.database import change_rows
+from asapp.core.database import change_rows, end_read
 from asapp.core.extensions import db
 from asapp.core.forms import EMAIL_MAX, InvalidFields
 from asapp.core.vault import CannotOpen, Vault
@@ -143,7 +143,7 @@ def set_password(token: str, password: str, by: Actor = ITSELF) -> User:
     if user is None:
         raise LinkIsGone
     user_id, about = user.id, words_about(user)
-    db.session.rollback()  # hashing takes a while, and on SQLite everybody else would wait for our lock
+    end_read(db.session)  # hashing takes a while, and on SQLite everybody else would wait for our lock
     try:
         passwords.check_fit(password, about)
     except passwords.UnfitPassword as error:

@@ -7,7 +7,7 @@ from datetime import datetime, time, timedelta
 from sqlalchemy import Table, select
 
 from asapp.core.clock import utcnow
-from asapp.core.database import insert_ignore, writing
+from asapp.core.database import end_read, insert_ignore, writing
 from asapp.core.extensions import db
 from asapp.core.formats import zone_of
 from asapp.models import Digest, LeadMails, MailChoice, Role, User
@@ -59,7 +59,7 @@ def plan(now: datetime | None = None) -> int:
         .where(User.role == Role.ADVISOR, User.deactivated_at.is_(None), MailChoice.user_id.is_(None))
         .limit(PLANNED_AT_ONCE)
     ).all()
-    db.session.rollback()
+    end_read(db.session)
     if new:
         rows = [
             {

@@ -82,7 +82,7 @@ def send_due(post: Post, vault: Vault) -> int:
     while time.monotonic() < end_at and (mail := claim(utcnow())) is not None:
         mail_id, lease, attempts = mail.id, mail.lease or "", mail.attempts
         letter = _letter(mail, vault)
-        db.session.rollback()
+        end_read(db.session)
         fate = post(letter) if letter is not None else Fate.TAKEN  # one that can't be opened is useless and deleted
         sent += fate is Fate.TAKEN
         settle(mail_id, lease, attempts, fate)

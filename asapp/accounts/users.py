@@ -20,7 +20,7 @@ from asapp.accounts.form_fields import PersonForm, ProfileForm
 from asapp.audit import entries
 from asapp.audit.entries import ITSELF, Actor
 from asapp.core.clock import utcnow
-from asapp.core.database import change_rows
+from asapp.core.database import change_rows, end_read
 from asapp.core.extensions import db
 from asapp.core.formats import is_zone_name
 from asapp.core.forms import InvalidFields, clean_address, whole_number
@@ -72,7 +72,7 @@ def log_in(email: str, password: str, by: Actor = ITSELF, *, only_allowed: bool 
     """
     user = find_by_email(email)
     user_id, password_hash = (user.id, user.password_hash) if user else (None, None)
-    db.session.rollback()  # hashing takes a while, and on SQLite everybody else would wait for our lock
+    end_read(db.session)  # hashing takes a while, and on SQLite everybody else would wait for our lock
     is_right = passwords.is_right(password, password_hash)
     user = db.session.get(User, user_id) if user_id is not None else None
     if only_allowed and user is not None:
@@ -138,7 +138,7 @@ def lock(user_id: int) -> User:
 def is_password(user: User, password: str) -> bool:
     """Is this the person's password? Ends the transaction. Raises passwords.Busy."""
     password_hash = user.password_hash
-    db.session.rollback()  # as in log_in
+    end_read(db.session)  # as in log_in
     return passwords.is_right(password, password_hash)
 
 
@@ -153,7 +153,7 @@ def change_password(user: User, current: str, new: str, by: Actor = ITSELF) -> U
     """Set the password, end all sessions of this person and return the person; raise InvalidFields (current, new)."""
     user_id, password_hash = user.id, user.password_hash
     about = words_about(user)
-    db.session.rollback()  # as in log_in
+    end_read(db.session)  # as in log_in
     if not passwords.is_right(current, password_hash):
         raise InvalidFields({"current": "That is not your current password. Nothing was changed."})
     if current == new:
@@ -195,7 +195,7 @@ def set_email(user: User, email: str, by: Actor = ITSELF) -> str:
 def set_password(user: User, password: str, by: Actor = ITSELF) -> None:
     """Set another person's password and end all their sessions; raise InvalidFields (password). Commits."""
     user_id, about = user.id, words_about(user)
-    db.session.rollback()  # as in log_in
+    end_read(db.session)  # as in log_in
     if errors := _password_errors("password", password, about):
         raise InvalidFields(errors)
     new_hash = passwords.hash_password(password)

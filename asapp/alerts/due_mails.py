@@ -64,7 +64,7 @@ def write_due(kind: KindOfMail, vault: Vault, public_url: str) -> int:
             row = db.session.execute(kind.due(now).limit(1)).first()
             due = DueMail(*row) if row is not None else None
             letter = kind.write(due, now, public_url) if due is not None else None
-            db.session.rollback()
+            end_read(db.session)
         if due is None:
             break
         written += store(kind, due, now, letter, vault)

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.orm import aliased
 
 from asapp.core.csv_files import csv_header, csv_rows
+from asapp.core.database import end_read
 from asapp.core.extensions import db
 from asapp.core.formats import current_zone
 from asapp.messages.audit import FIRMS, told
@@ -265,7 +266,7 @@ def iter_csv(wanted: AuditQuery) -> Iterator[str]:
     with closing(db.session.execute(_entries(wanted), execution_options={"yield_per": ROWS_A_PIECE})) as result:
         for rows in result.partitions():
             yield csv_rows([_cells(AuditLine(*row)) for row in rows])
-    db.session.rollback()
+    end_read(db.session)
 
 
 Actor, Subject, Owner = aliased(User), aliased(User), aliased(User)

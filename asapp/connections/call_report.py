@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, or_, select
 
 from asapp.core.csv_files import csv_header, csv_rows
+from asapp.core.database import end_read
 from asapp.core.extensions import db
 from asapp.core.formats import start_of
 from asapp.messages.calls import CALL_OUTCOMES, CALLS
@@ -80,7 +81,7 @@ def iter_csv(wanted: CallQuery) -> Iterator[str]:
     with closing(db.session.execute(_calls(wanted), execution_options={"yield_per": ROWS_A_PIECE})) as result:
         for rows in result.partitions():
             yield csv_rows([_cells(CallLine(*row)) for row in rows])
-    db.session.rollback()
+    end_read(db.session)
 
 
 def _calls(wanted: CallQuery) -> Select[*tuple[Any, ...]]:

@@ -23,6 +23,7 @@ from asapp.contacts.queries import (
 )
 from asapp.contacts.status import contact_rows, reason_of
 from asapp.core.csv_files import csv_header, csv_rows
+from asapp.core.database import end_read
 from asapp.core.extensions import db
 from asapp.models import Contact
 from asapp.models.contact import State
@@ -43,7 +44,7 @@ def iter_csv(user_id: int, now: datetime, wanted: ContactQuery | None = None) ->
         for rows in result.partitions():
             own = lists_by_contact([row.id for row in rows])
             yield csv_rows(_cells(row, own.get(row.id, [])) for row in rows)
-    db.session.rollback()
+    end_read(db.session)
 
 
 def _rows(user_id: int, now: datetime, wanted: ContactQuery | None) -> Select[Any]:

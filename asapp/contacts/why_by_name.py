@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 from sqlalchemy import select
 
 from asapp.contacts.queries import WORDS_MAX, contacts_of
+from asapp.core.database import end_read
 from asapp.core.extensions import db
 from asapp.models import Contact
 from asapp.models.search import fold
@@ -82,5 +83,5 @@ def _find_here(user_id: int, words: Sequence[str]) -> list[Match]:
         select(Contact).where(contacts_of(user_id), *having).order_by(Contact.search_key, Contact.id).limit(SHOWN + 1)
     ).all()
     found = [Match(each.name or each.email, each.id, each.salesforce_id, email=each.email) for each in contacts]
-    db.session.rollback()
+    end_read(db.session)
     return found

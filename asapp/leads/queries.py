@@ -13,6 +13,7 @@ from asapp.connections.api_budget import allowance_of
 from asapp.connections.connections import find_latest
 from asapp.connections.state import state_of
 from asapp.core.csv_files import csv_header, csv_rows
+from asapp.core.database import end_read
 from asapp.core.extensions import db
 from asapp.core.paging import PAGE_SIZE, Page
 from asapp.messages.leads import LABELS, Hold, Shown, meaning_of
@@ -199,7 +200,7 @@ def iter_csv(user_id: int, hold: str | None) -> Iterator[str]:
     ).all():
         last_id = rows[-1].Lead.id
         cells = [_cells(_line(row, hold)) for row in rows]
-        db.session.rollback()
+        end_read(db.session)
         yield csv_rows(cells)
 
 

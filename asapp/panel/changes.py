@@ -23,6 +23,7 @@ from asapp.contacts.status import is_shown, waits_for_review
 from asapp.contacts.suppressions import of_advisor, of_firm
 from asapp.core import formats
 from asapp.core.csv_files import csv_header, csv_rows
+from asapp.core.database import end_read
 from asapp.core.extensions import db
 from asapp.core.forms import whole_number
 from asapp.messages.changes import ADOPTED_REASON, ChangeKind, details, what
@@ -279,7 +280,7 @@ def iter_csv(account: Account, wanted: Wanted) -> Iterator[str]:
     after: Key | None = None
     while entries := find_entries(account, wanted, after, ROWS_A_PIECE):
         after = entries[-1].key
-        db.session.rollback()
+        end_read(db.session)
         yield csv_rows(cells for entry in entries for cells in _cells(entry))
 
 

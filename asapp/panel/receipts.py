@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 
 from asapp.contacts.status import is_shown
 from asapp.core.csv_files import csv_header, csv_rows
+from asapp.core.database import end_read
 from asapp.core.extensions import db
 from asapp.models import Connection, Contact, RunChange, SyncRun, User
 from asapp.models.run import NEW_OWNER, SWITCHED_ON
@@ -84,12 +85,12 @@ def iter_csv(run_id: int) -> Iterator[str]:
     last_id = 0
     while rows := _read_changes(run_id, RunChange.id > last_id, limit=ROWS_A_PIECE):
         last_id = rows[-1].change_id
-        db.session.rollback()
+        end_read(db.session)
         yield csv_rows(cells for row in rows for cells in _cells(row))
     last_id = 0
     while made := _read_added(run_id, Contact.id > last_id, order=(Contact.id,), limit=ROWS_A_PIECE):
         last_id = made[-1].id
-        db.session.rollback()
+        end_read(db.session)
         yield csv_rows((row.salesforce_id, _name(row), row.email, "added", "", "", "", "") for row in made)
 
 

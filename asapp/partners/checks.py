@@ -19,6 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from asapp.connections.call_log import Caller
 from asapp.connections.org_access import OrgAccess
 from asapp.core.clock import utcnow
+from asapp.core.database import end_read
 from asapp.core.extensions import db
 from asapp.core.vault import CannotOpen, Vault
 from asapp.messages.checks import TITLES, CheckName, CheckWhy, words_of
@@ -191,7 +192,7 @@ def check_connection(connection: Connection, access: OrgAccess) -> None:
         PartnerCheck.code.in_((*with_user, CheckName.SECRET)),
     )
     if len(set(db.session.scalars(good))) == len(with_user) + 1:
-        db.session.rollback()
+        end_read(db.session)
         return
     findings = _check_with(connection, access)
     # A connection proves that key, secret and callback are right.
@@ -201,7 +202,7 @@ def check_connection(connection: Connection, access: OrgAccess) -> None:
         (CheckName.CALLBACK, CheckWhy.REGISTERED),
     )
     findings += [Finding(code, True, why) for code, why in proven]
-    db.session.rollback()
+    end_read(db.session)
     log.info("set-up checked with a connection", extra={"connection_id": connection_id})
     store(partner_id, findings)
 
@@ -239,7 +240,7 @@ def _check_as_an_advisor(partner_id: int, access: OrgAccess) -> list[Finding]:
     connection = opt_out_field.find_last_used_connection(partner_id)
     if connection is None:
         asked = _asked_of(db.session.get_one(Partner, partner_id))
-        db.session.rollback()
+        end_read(db.session)
         return [Finding(code, None, CheckWhy.NOBODY_CONNECTED) for code in asked]
     return _check_with(connection, access)
 

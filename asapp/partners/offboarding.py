@@ -21,7 +21,7 @@ from asapp.connections.connections import Ended
 from asapp.connections.org_access import OrgAccess
 from asapp.contacts import suppressions
 from asapp.core.clock import utcnow
-from asapp.core.database import change_rows, retry_when_beaten
+from asapp.core.database import change_rows, end_read, retry_when_beaten
 from asapp.core.extensions import db
 from asapp.core.leases import NO_LEASE
 from asapp.leads import consent
@@ -136,7 +136,7 @@ def stop(partner: Partner, access: OrgAccess, by: Actor = ITSELF) -> GivenBack:
     of_firm = PendingGrant.partner_id == partner_id
     switching.give_back(of_firm, access=access, limit=None)
     waiting = db.session.scalar(select(func.count()).select_from(PendingGrant).where(of_firm)) or 0
-    db.session.rollback()
+    end_read(db.session)
     return GivenBack(len(ended), waiting)
 
 
@@ -157,7 +157,7 @@ def finish_stops(access: OrgAccess) -> int:
     """
     is_left = (~Partner.is_enabled, Partner.stop_began_at < utcnow() - STOP_TAKES)
     left = db.session.scalars(select(Partner.id).where(*is_left)).all()
-    db.session.rollback()
+    end_read(db.session)
     for partner_id in left:
         retry_when_beaten(db.session(), partial(_end_connections, partner_id, access, ITSELF))
     return len(left)

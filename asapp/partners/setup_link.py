@@ -19,7 +19,7 @@ from asapp.audit.entries import ITSELF, Actor
 from asapp.connections.call_log import Caller
 from asapp.connections.org_access import OrgAccess
 from asapp.core.clock import utcnow
-from asapp.core.database import change_rows
+from asapp.core.database import change_rows, end_read
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields
 from asapp.models import Action, Partner, SetupLink, User
@@ -113,7 +113,7 @@ def enter_app(
     app = form.check(access.allow_loopback)
     link_id, partner_id = link.id, partner.id
     by = entries.by_link(partner, link.name, link.email, client_address)
-    db.session.rollback()
+    end_read(db.session)
     found = probe.check_app(access.app(app.url, app.key, app.secret, Caller(partner_id)))
     by_code = {finding.code: finding for finding in found}
     is_answered = bool(by_code["host"].is_good) and by_code["key"].is_good is not None

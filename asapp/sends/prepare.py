@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, exists, select, update
 from asapp.connections.connections import is_current_of
 from asapp.contacts.lists import is_on
 from asapp.core.clock import utcnow
-from asapp.core.database import change_rows
+from asapp.core.database import change_rows, end_read
 from asapp.core.extensions import db
 from asapp.messages.codes import Code
 from asapp.messages.failures import FixedBy, Occasion, fixed_by
@@ -95,7 +95,7 @@ def advance_all(enqueue: Enqueue) -> None:
 def _advance_all(which: ColumnElement[bool], enqueue: Enqueue) -> None:
     waiting = select(Send.id).where(which, Send.state == SendState.PREPARING).order_by(Send.id).limit(AT_ONCE)
     ids = db.session.scalars(waiting).all()
-    db.session.rollback()
+    end_read(db.session)
     for send_id in ids:
         advance(send_id, enqueue)
 
