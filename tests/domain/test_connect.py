@@ -19,14 +19,24 @@ from asapp.core.database import writing
 from asapp.core.extensions import db
 from asapp.messages.codes import Code
 from asapp.messages.failures import FAILURES, Failure, Occasion
-from asapp.models import Connection, Contact, LedgerEntry, OAuthState, PartnerCheck, PendingGrant, SyncRun, User
+from asapp.models import (
+    Connection,
+    ConnectionStatus,
+    Contact,
+    LedgerEntry,
+    OAuthState,
+    PartnerCheck,
+    PendingGrant,
+    SyncRun,
+    User,
+)
 from asapp.models.connection import DisconnectReason
 from asapp.panel.load import load_panel
 from asapp.partners import offboarding
 from orgsim.answers import Answer
 from orgsim.server import Running
 from tests.connecting import CALLBACK, ConnectingDesk, visit
-from tests.factories import make_advisor, make_contact, make_run
+from tests.factories import make_advisor, make_connection, make_contact, make_partner, make_run
 from tests.racing import race
 
 
@@ -625,3 +635,14 @@ def test_a_stopped_firms_permissions_are_revoked_side_by_side(desk: ConnectingDe
     with writing():
         assert offboarding.stop(desk.partner, desk.access) == offboarding.GivenBack(3, 0)
     assert desk.approvals() == []
+
+
+def test_only_accounts_that_are_connected_make_one_of_another_org_the_odd_one_out(app: Flask) -> None:
+    partner = make_partner()
+    mine, other = (make_connection(make_advisor(partner), org_id=f"00D5g00000{end}EAA") for end in ("AAAAA", "BBBBB"))
+    assert connections.is_odd_one_out(mine)
+    other.status = ConnectionStatus.DISCONNECTED
+    db.session.commit()
+    assert not connections.is_odd_one_out(mine)
+    another_firms = make_connection(org_id="00D5g00000BBBBBEAA")
+    assert not connections.is_odd_one_out(another_firms)

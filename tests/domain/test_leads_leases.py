@@ -113,6 +113,17 @@ def test_a_lead_that_was_put_off_is_neither_claimed_nor_enqueued_before_its_time
     assert outbox.lock_round(claim(office)) == [lead]
 
 
+def test_a_later_attempt_keeps_the_moment_of_the_first_from_which_a_lost_lead_is_looked_for(
+    office: FollowingOffice,
+) -> None:
+    lead = someone_signs_up(office.advisor)
+    first_at = lead.first_attempt_at = utcnow() - timedelta(hours=2)
+    db.session.commit()
+    office.deliver()
+    lead = office.lead()
+    assert (lead.state, lead.attempts, lead.first_attempt_at) == (LeadState.SENT, 1, first_at)
+
+
 # ---- The lease is lost
 
 

@@ -194,6 +194,18 @@ def test_many_that_leave_are_held_for_the_advisor(office: Office) -> None:
     assert sorted(of_leads(office).values(), key=str).count("reassigned") == 12
 
 
+def test_contacts_that_are_held_beside_leads_are_asked_about_though_leads_cannot_be_read(office: Office) -> None:
+    contacts, leads = office.fill(20), [add_lead(office, f"l{n}") for n in range(15)]
+    office.sync()
+    for salesforce_id in (*contacts[:8], *leads[:8]):
+        office.org.give(salesforce_id, office.colleague)
+    assert office.sync().is_held
+    office.org.deny_object("Lead", "read")
+    office.org.opt_out(contacts[0])
+    assert office.sync().is_held
+    assert reasons_here(office.connection)[contacts[0]] == "opted_out"
+
+
 def test_a_converted_lead_is_handed_to_its_contact(office: Office) -> None:
     lead, other = add_lead(office), add_lead(office, "ravi")
     office.sync()

@@ -360,6 +360,22 @@ def test_a_stopping_process_hands_the_run_back(office: Office) -> None:
     assert office.resume(run).is_complete
 
 
+def test_a_run_that_goes_on_later_keeps_the_moment_from_which_the_next_one_reads(office: Office) -> None:
+    office.fill(600)
+    office.org.change_settings(page_sizes=200)
+    run = office.sync(stop_before_page=2)
+    opened_at = run.opened_at
+    office.org.clock.advance(3600)
+    assert office.resume(run).is_complete
+    assert office.reload(office.connection).watermark == run.opened_at == opened_at
+
+
+def test_a_first_sync_that_fails_is_not_tried_again_by_itself(office: Office) -> None:
+    office.org.trouble.add("server_unavailable_html", kind="data")
+    assert office.sync().is_failed
+    assert office.reload(office.connection).next_sync_at is None
+
+
 def test_an_expired_session_is_refreshed_once_and_the_run_goes_on(office: Office) -> None:
     office.add(email="a@fjord.example")
     office.org.expire_sessions()

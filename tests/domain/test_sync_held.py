@@ -272,6 +272,19 @@ def test_who_is_out_of_sight_for_as_long_as_opt_outs_are_trusted_is_unknown(offi
     assert moments(office, ids) == {None}
 
 
+def test_who_is_out_of_sight_is_trusted_from_the_last_good_sync_on(office: Office) -> None:
+    ids = office.fill(40)
+    office.sync()
+    seen_at = utcnow() - timedelta(days=2)
+    office.connection.last_good_sync_at = seen_at
+    office.save()
+    for salesforce_id in ids[:12]:
+        office.org.hide_contact(salesforce_id)
+    assert office.sync().is_held
+    trusted = timedelta(days=office.connection.partner.opt_outs_trusted_days)
+    assert moments(office, ids[:12]) == {seen_at + trusted}
+
+
 def test_who_is_in_sight_is_trusted_for_as_long_as_the_connection(office: Office) -> None:
     ids = held(office)
     office.sync()

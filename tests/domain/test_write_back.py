@@ -445,6 +445,20 @@ def test_telling_twice_is_one_row_and_one_update(office: WriteBackOffice, rose: 
     assert office.writes() == {rose: (TOLD, None)}
 
 
+def test_a_record_that_waits_after_a_refusal_is_not_begun_again_by_being_found_once_more(
+    office: WriteBackOffice, rose: str
+) -> None:
+    office.unsubscribe()
+    row = db.session.scalars(select(OptOutWrite)).one()
+    row.attempts, row.next_attempt_at = 3, utcnow() + timedelta(hours=1)
+    db.session.commit()
+    before = (row.attempts, row.next_attempt_at, row.created_at)
+    outbox.put_in([outbox.Found(row.connection_id, row.user_id, rose, row.kind)])
+    db.session.commit()
+    db.session.refresh(row)
+    assert (row.attempts, row.next_attempt_at, row.created_at) == before
+
+
 def test_a_record_that_salesforce_opted_in_since_is_opted_out_by_a_new_unsubscribe_only(
     office: WriteBackOffice, rose: str
 ) -> None:

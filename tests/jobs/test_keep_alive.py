@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from flask import Flask
 
 from asapp.connections.tokens import find_idle, refresh_idle
@@ -11,8 +12,9 @@ from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.core.queues import Queues
 from asapp.jobs import tasks
+from asapp.models import ConnectionStatus
 from orgsim import Running
-from tests.factories import org_access
+from tests.factories import make_connection, org_access
 from tests.syncing import Office
 
 
@@ -35,6 +37,12 @@ def test_an_idle_connection_is_enqueued_once_an_hour_at_most(app: Flask, org: Ru
     for _ in range(3):
         queues.enqueue_idle([office.connection.id])
     assert len([each for each in queues.sync.get_job_ids() if each.startswith("keep-alive-")]) == 1
+
+
+@pytest.mark.parametrize("status", [each for each in ConnectionStatus if each != ConnectionStatus.CONNECTED])
+def test_only_a_connection_that_is_connected_is_kept_alive(app: Flask, status: ConnectionStatus) -> None:
+    make_connection(status=status, token_used_at=utcnow() - timedelta(days=21))
+    assert find_idle() == []
 
 
 def test_the_tick_enqueues_a_keep_alive_for_an_idle_connection(app: Flask, org: Running) -> None:

@@ -747,3 +747,17 @@ def test_a_page_that_has_waited_long_enough_asks_no_more(salesforce: Mocker) -> 
         assert page_turns.time_for_call(15.0) == page_turns.LEAST_S, "a grant is given back however late it is"
     finally:
         page_turns.end()
+
+
+# --- what is told about calls ------------------------------------------------------------------------------------------
+
+
+def test_a_call_without_an_answer_is_told_like_any_other(salesforce: Mocker) -> None:
+    salesforce.get(URL, [{"exc": requests.exceptions.ReadTimeout}, {"json": {}}])
+    told: list[tuple[str, str]] = []
+    session = OrgSession(Tokens(), on_call=lambda call: told.append((call.kind, call.outcome)))
+    with pytest.raises(TryLater):
+        session.get(URL)
+    session.get(URL)
+    assert told[0] == ("limits", "no_answer")
+    assert told[-1] == ("limits", "200")
