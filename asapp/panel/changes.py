@@ -305,7 +305,11 @@ def first_of_each(account: Account, wanted: Wanted, days: Sequence[date] = ()) -
         group.append(case(*ends, else_=len(ends)))
     place = func.row_number().over(partition_by=group, order_by=_newest(rows.c))
     placed = select(rows, place.label("place")).subquery()
-    entries = _entries_of(_with_details(placed).where(placed.c.place <= OF_A_KIND))
+    most = (
+        OF_A_KIND * len(KINDS) * max(1, len(days))
+    )  # PostgreSQL would read all contacts for a number that it can't tell
+    first = select(placed).where(placed.c.place <= OF_A_KIND).limit(most).subquery()
+    entries = _entries_of(_with_details(first))
     return sorted(entries, key=lambda each: (KINDS.index(ChangeKind(each.kind)), *(-part for part in _numbers(each))))
 
 
