@@ -26,7 +26,7 @@ from asapp.contacts.status import contact_rows, is_active, is_held, is_held_of, 
 from asapp.contacts.suppressions import find_reasons
 from asapp.contacts.unsubscribe_links import LinkMaker, link_key
 from asapp.core.bulk import in_chunks, rows_with_each
-from asapp.core.database import end_read, fetch_tuples, is_postgresql
+from asapp.core.database import end_read, fetch_tuples, is_postgresql, iter_tuples
 from asapp.core.extensions import db
 from asapp.core.vault import Vault
 from asapp.messages.senders import SenderReason
@@ -198,16 +198,11 @@ def iter_recipients(audience: Audience) -> Iterator[Recipient]:
 def _iter_groups(connection: SQLConnection, audience: Audience) -> Iterator[Sequence[Any]]:
     """Yield all rows of a list, many at a time: those that share no address, then those that do, beside each other."""
     shared = set(connection.scalars(audience.shared))
-    parts = _read(connection, audience.everyone)
+    parts = iter_tuples(connection, audience.everyone, ROWS_AT_ONCE)
     for rows in _iter_ahead(parts) if connection.dialect.name == "postgresql" else parts:
         yield [row for row in rows if row[-1] not in shared] if shared else rows
     for hashes in in_chunks(sorted(shared)):
         yield _newest_first(fetch_tuples(connection, audience.sharing, {"hashes": hashes}))
-
-
-def _read(connection: SQLConnection, query: Select[Any]) -> Iterator[Sequence[Any]]:
-    """Return the query's rows, many at a time."""
-    return connection.execute(query, execution_options={"yield_per": ROWS_AT_ONCE}).partitions()
 
 
 def _iter_ahead(parts: Iterator[Sequence[Any]]) -> Iterator[Sequence[Any]]:

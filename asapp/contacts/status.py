@@ -19,6 +19,7 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    CompoundSelect,
     Select,
     and_,
     case,
@@ -155,9 +156,7 @@ def is_active(now: datetime, user_id: int | None = None, hashes: HashRange | Non
 
     hashes: of the addresses that the query is about, if it is not about all of this advisor's; then it costs less.
     """
-    return and_(
-        is_active_but_for_address(now, user_id), ~is_suppressed(user_id, hashes), ~is_address_blocked(user_id, hashes)
-    )
+    return and_(is_active_but_for_address(now, user_id), ~is_address_refused(user_id, hashes))
 
 
 def is_active_but_for_address(now: datetime, user_id: int | None = None) -> ColumnElement[bool]:
@@ -185,8 +184,7 @@ def is_firm_disabled(user_id: int | None = None) -> ColumnElement[bool]:
 
 def refused_ids(user_id: int, *, is_postgresql: bool) -> Select[int]:
     """Select the advisor's contacts with an address that is suppressed, or an opted-out record's: each is found by the index."""
-    blocked = select(BlockedAddress.address_hash).where(BlockedAddress.user_id == user_id)
-    hashes = union(blocked, *suppressed_hashes(user_id)).subquery()
+    hashes = _refused_hashes(user_id).subquery()
     found = select(Contact.id).where(Contact.user_id == user_id)
     if not is_postgresql:
         return found.where(Contact.address_hash.in_(select(hashes.c.address_hash)))
@@ -195,17 +193,33 @@ def refused_ids(user_id: int, *, is_postgresql: bool) -> Select[int]:
     return select(each.c.id).select_from(hashes).join(each, true())
 
 
-def is_address_blocked(user_id: int | None = None, hashes: HashRange | None = None) -> ColumnElement[bool]:
+def _refused_hashes(user_id: int, hashes: HashRange | None = None) -> CompoundSelect[bytes]:
+    return union(_blocked_hashes(user_id, hashes), *suppressed_hashes(user_id, hashes))
+
+
+def _blocked_hashes(user_id: int, hashes: HashRange | None = None) -> Select[bytes]:
+    blocked = select(BlockedAddress.address_hash).where(BlockedAddress.user_id == user_id)
+    return blocked if hashes is None else blocked.where(hashes.holds(BlockedAddress.address_hash))
+
+
+def is_address_refused(user_id: int | None = None, hashes: HashRange | None = None) -> ColumnElement[bool]:
+    """Is the address of this contact suppressed, or has a record with it opted out?
+
+    user_id: as in reason_of(). All refused addresses are then read once, as one set, so that the address of each contact is
+    looked up once. hashes: as in is_active().
+    """
+    if user_id is None:
+        return or_(is_suppressed(), is_address_blocked())
+    return and_(Contact.address_hash.is_not(None), Contact.address_hash.in_(_refused_hashes(user_id, hashes)))
+
+
+def is_address_blocked(user_id: int | None = None) -> ColumnElement[bool]:
     """Has a record of the advisor's with this address opted out? That includes the contact's own.
 
     user_id: as in reason_of(). The advisor's blocked addresses are then read once, not looked up for each contact.
-    hashes: as in is_active().
     """
     if user_id is not None:
-        blocked = select(BlockedAddress.address_hash).where(BlockedAddress.user_id == user_id)
-        if hashes is not None:
-            blocked = blocked.where(hashes.holds(BlockedAddress.address_hash))
-        return and_(Contact.address_hash.is_not(None), Contact.address_hash.in_(blocked))
+        return and_(Contact.address_hash.is_not(None), Contact.address_hash.in_(_blocked_hashes(user_id)))
     return exists().where(
         BlockedAddress.user_id == Contact.user_id, BlockedAddress.address_hash == Contact.address_hash
     )
@@ -216,10 +230,9 @@ def is_person_on(user_id: int | None = None) -> ColumnElement[bool]:
     return and_(
         Contact.departed.is_(None),
         Contact.hidden_at.is_(None),
-        ~is_suppressed(user_id),
         ~is_skipped_as_bounced(),
         ~Contact.opted_out,
-        ~is_address_blocked(user_id),
+        ~is_address_refused(user_id),
     )
 
 

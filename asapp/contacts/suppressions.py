@@ -523,13 +523,9 @@ def is_suppressed_as(reason: Reason, user_id: int | None = None) -> ColumnElemen
     return _is_among_those(getattr(Suppression, REASONS[reason]).is_not(None), user_id)
 
 
-def is_suppressed(user_id: int | None = None, hashes: HashRange | None = None) -> ColumnElement[bool]:
-    """Over Contact: does any suppression hold for its address? user_id: as in is_suppressed_as().
-
-    hashes: of the addresses that the query is about, if it is not about all of this advisor's; no others are read then.
-    """
-    holds = _holds()
-    return _is_among_those(holds if hashes is None else and_(holds, hashes.holds(Suppression.address_hash)), user_id)
+def is_suppressed(user_id: int | None = None) -> ColumnElement[bool]:
+    """Over Contact: does any suppression hold for its address? user_id: as in is_suppressed_as()."""
+    return _is_among_those(_holds(), user_id)
 
 
 def _is_among_those(holds: ColumnElement[bool], user_id: int | None) -> ColumnElement[bool]:
@@ -553,9 +549,13 @@ def _holds() -> ColumnElement[bool]:
     return or_(*(getattr(Suppression, name).is_not(None) for name in REASONS.values()))
 
 
-def suppressed_hashes(user_id: int) -> list[Select[bytes]]:
-    """Select the hashes of the addresses that this advisor must not write to: those of the advisor's own, and the firm's."""
-    return _hashes(_holds(), user_id)
+def suppressed_hashes(user_id: int, hashes: HashRange | None = None) -> list[Select[bytes]]:
+    """Select the hashes of the addresses that this advisor must not write to: those of the advisor's own, and the firm's.
+
+    hashes: which of them the query is about, if not all.
+    """
+    holds = _holds()
+    return _hashes(holds if hashes is None else and_(holds, hashes.holds(Suppression.address_hash)), user_id)
 
 
 def _hashes(holds: ColumnElement[bool], user_id: int) -> list[Select[bytes]]:

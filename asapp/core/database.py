@@ -40,6 +40,7 @@ SQLITE_WAL_PAGES = 4000  # before they are checkpointed: a sync writes the same 
 BEATEN = ("40P01", "40001")
 TRANSACTION_TRIES = 4
 PAUSE_S = 0.05
+SQLITE_ROWS_AT_ONCE = 500  # no server has to be asked for more, and so many stay in the processor's cache
 SYNCHRONOUS = "sqlite_synchronous"  # key of the connection's present setting
 HAS_TURN = "has_writers_turn"  # key of the connection that writes now
 WAITS_LESS = "sqlite_waits_less"  # key of the connection whose wait was shortened
@@ -217,6 +218,19 @@ def fetch_tuples(connection: Connection, query: Any, parameters: Mapping[str, An
     rows: list[tuple[Any, ...]] = list(result.cursor.fetchall())
     result.close()
     return rows
+
+
+def iter_tuples(connection: Connection, query: Any, at_once: int) -> Iterator[Sequence[Any]]:
+    """Yield all rows, at most so many at a time: fetch_tuples() for more than should be in memory.
+
+    On PostgreSQL a cursor of the server's keeps memory flat. SQLAlchemy reads ahead from it, so the driver's rows can't be used.
+    """
+    if connection.dialect.name == "postgresql":
+        yield from connection.execute(query, execution_options={"yield_per": at_once}).partitions()
+        return
+    with connection.execute(query) as result:
+        while rows := result.cursor.fetchmany(min(at_once, SQLITE_ROWS_AT_ONCE)):
+            yield rows
 
 
 def rows_changed(result: Result[Any]) -> int:
