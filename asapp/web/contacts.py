@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from itertools import groupby
 
@@ -21,6 +21,7 @@ from asapp.accounts import checklist
 from asapp.accounts.checklist import FirstStep
 from asapp.audit import entries
 from asapp.connections.live_questions import find_contact_of_account, way_to_ask, way_to_ask_names
+from asapp.connections.state import state_of
 from asapp.contacts import (
     export,
     lists,
@@ -52,6 +53,7 @@ from asapp.messages.contacts import (
 )
 from asapp.messages.runs import why_off
 from asapp.messages.salesforce_lists import TROUBLES
+from asapp.messages.states import AdvisorState
 from asapp.messages.write_back import TELLINGS
 from asapp.models import Action, Connection, ContactList, Reason, SalesforceList
 from asapp.models.contact import CHOSEN_IN_SALESFORCE
@@ -79,6 +81,14 @@ IDS_MAX = 1000  # in one form
 ADDRESS_HOLDS = 200  # numbers of contacts
 STORY_MAX = 100  # entries of a contact's story
 DELETED_HERE = "deleted"  # among the lists to pick from
+# Why a list is empty in these states; in all others, by what has been synced.
+EMPTINESS_OF: Mapping[AdvisorState, str] = {
+    AdvisorState.NOT_SET_UP: "not_set_up",
+    AdvisorState.NEEDS_RECONNECT: "needs_reconnect",
+    AdvisorState.SYNCING: "syncing",
+    AdvisorState.DISCONNECTED: "not_connected",
+    AdvisorState.READY: "not_connected",
+}
 LIVE_QUESTIONS = "30 per minute"
 
 
@@ -173,14 +183,12 @@ def _emptiness(wanted: ContactQuery, overview: Overview) -> str:
         return "list_from_salesforce"
     if overview.everybody.people:
         return "not_on_this_list"
-    connection = current_connection()
-    if connection is None:
-        return "not_connected" if current_user.has_integrations else "not_set_up"
-    if find_active_run(connection.id):
-        return "syncing"
-    if connection.needs_reconnect:
-        return "needs_reconnect"
-    if connection.first_synced_at is None:
+    connection = own_connection()
+    is_syncing = connection is not None and find_active_run(connection.id) is not None
+    state = state_of(current_user.partner, connection, utcnow(), is_syncing=is_syncing)
+    if state in EMPTINESS_OF:
+        return EMPTINESS_OF[state]
+    if connection is not None and connection.first_synced_at is None:
         return "not_synced"
     return "all_deleted" if overview.hidden else "synced"
 

@@ -253,6 +253,25 @@ def test_empty_and_in_need_of_reconnecting(client: FlaskClient, app: Flask) -> N
     assert "connect again" in client.get("/contacts").text
 
 
+def test_empty_and_in_need_of_reconnecting_while_a_sync_waits_is_told_as_on_the_panel(
+    client: FlaskClient, app: Flask
+) -> None:
+    connection = make_connection(status="needs_reconnect")
+    make_run(connection, "queued")
+    log_in(client, connection.user)
+    assert "until you connect again" in client.get("/contacts").text
+
+
+def test_empty_where_the_firm_is_disabled_asks_for_no_sync(client: FlaskClient, app: Flask) -> None:
+    connection = make_connection()
+    connection.partner.is_enabled = False
+    db.session.commit()
+    log_in(client, connection.user)
+    page = client.get("/contacts").text
+    assert "available for your firm yet" in page
+    assert "it has not been synced" not in page
+
+
 def test_empty_after_a_sync(client: FlaskClient, connection: Connection) -> None:
     lists.ensure_system_lists(connection.user_id)
     db.session.commit()
