@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -19,7 +18,7 @@ from asapp.core.database import writing
 from asapp.core.extensions import db
 from asapp.models import Connection, Contact, ContactList, LedgerEntry, ListMember, RunTrigger, SyncRun
 from asapp.salesforce.client import OrgClient
-from asapp.salesforce.records import ContactPage, RecordKind
+from asapp.salesforce.pages_ahead import PagesAhead
 from asapp.sync import departures, runs
 from asapp.sync.execute import execute_run
 from asapp.sync.run_context import JobContext
@@ -39,10 +38,10 @@ class WatchedClient(OrgClient):
 
     between_pages: Callable[[], None] = staticmethod(lambda: None)
 
-    def next_page_ahead(self, path: str, kind: RecordKind = RecordKind.CONTACT) -> Future[ContactPage]:
+    def pay_ahead(self, pages: PagesAhead, calls: int) -> None:
         self.between_pages()
         db.session.commit()
-        return super().next_page_ahead(path, kind)
+        super().pay_ahead(pages, calls)
 
 
 @dataclass(frozen=True)
@@ -87,6 +86,7 @@ class Office:
         self.url = running.url
         self.connection = self.connect()
         self.stopping = False
+        self.pages_ahead = 1  # so that each page is a group of its own
 
     def connect(self) -> Connection:
         """Connect the advisor, with the current firm, as the user."""
@@ -175,13 +175,16 @@ class Office:
             enqueue=lambda ids: True,
             default_interval_minutes=60,
             should_stop=lambda: self.stopping,
+            pages_ahead=self.pages_ahead,
         )
 
     def let_lease_run_out(self, run: SyncRun) -> None:
-        db.session.execute(
-            update(SyncRun).where(SyncRun.id == run.id).values(lease_until=utcnow() - timedelta(seconds=1))
-        )
-        db.session.commit()
+        run_id = run.id
+        db.session.commit()  # the worker that was killed may have committed since this transaction began to read
+        with writing():
+            over = {"lease_until": utcnow() - timedelta(seconds=1)}
+            db.session.execute(update(SyncRun).where(SyncRun.id == run_id).values(over))
+            db.session.commit()
 
     def let_a_day_pass(self) -> None:
         """Let a day pass, so that the next sync sweeps."""

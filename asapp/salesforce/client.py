@@ -10,9 +10,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -36,6 +34,7 @@ from asapp.salesforce import errors, page_turns, soql
 from asapp.salesforce.calls import Listener
 from asapp.salesforce.fields import ReadFields, all_fields, field_to_write, fields_of_key, name_on_person
 from asapp.salesforce.hosts import to_18
+from asapp.salesforce.pages_ahead import PagesAhead
 from asapp.salesforce.records import (
     CONTACT_PREFIX,
     LEAD_PREFIX,
@@ -140,7 +139,6 @@ class OrgClient:
         self._allow_loopback = allow_loopback
         self._before_call = before_call or (lambda: None)
         self._is_paid = False  # before_call has already run for the next request
-        self._reader: ThreadPoolExecutor | None = None
         self._wait = wait
         self._most_skew = most_skew
         self._haste = haste
@@ -457,24 +455,31 @@ class OrgClient:
             raise errors.TryLater("unreadable_answer", "another record")
         return found
 
-    def next_page_ahead(self, path: str, kind: RecordKind = RecordKind.CONTACT) -> Future[ContactPage]:
-        """Start to fetch a page while the caller stores the one before. Make no other call until it is here.
+    def pages_after(self, page: ContactPage) -> PagesAhead:
+        """Return the pages that follow this one, which a thread fetches. Make no other call before its block has ended.
 
-        before_call runs at once, in the caller's thread and before the caller's next transaction: on SQLite it would have
-        to wait for that to end.
+        Each call has to be allowed by pay_ahead().
         """
-        self._before_call()
-        self._is_paid = True
-        if self._reader is None:
-            self._reader = ThreadPoolExecutor(1, thread_name_prefix="salesforce")
-        return self._reader.submit(
-            copy_context().run, self.next_page, path, kind
-        )  # log lines of that thread carry the run's ids
+        if page.next_path is None:
+            raise ValueError("the last page")
+
+        def fetch(path: str) -> ContactPage:
+            self._is_paid = True
+            return self.next_page(path, page.kind)
+
+        return PagesAhead(fetch, page.next_path)
+
+    def pay_ahead(self, pages: PagesAhead, calls: int) -> None:
+        """Allow so many calls. before_call runs for each now, in the caller's thread: no transaction may be open.
+
+        On SQLite it would have to wait for one that writes to end, and so would the call.
+        """
+        for _ in range(calls):
+            self._before_call()
+            pages.allow()
 
     def close(self) -> None:
-        """Wait for a page that is still being fetched, then close the connection."""
-        if self._reader is not None:
-            self._reader.shutdown(cancel_futures=True)
+        """Close the connection."""
         if self._session is not None:
             self._session.close()
 

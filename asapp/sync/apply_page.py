@@ -1,30 +1,36 @@
-"""A page of Salesforce contacts, or open Leads, into the database: rows, ledger, counters and checkpoint in one transaction.
+"""Pages of Salesforce contacts, or open Leads, into the database: rows, ledger, counters and checkpoint in one transaction.
 
-What is stored of the page's records is read at once, judged row by row in memory (sync/row_rules.py), and only what changed is
+A transaction holds the pages that have come, and ends after the one with which COMMIT_EVERY_S have passed: progress moves, and
+on SQLite, where one process writes at a time, others wait no longer than that (docs/decisions/21-pages-in-groups.md).
+
+What is stored of a page's records is read at once, judged row by row in memory (sync/row_rules.py), and only what changed is
 written, in bulk. Applying a page twice changes nothing.
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from asapp.contacts.addresses import address_hash
 from asapp.contacts.suppressions import Firm, carry_over
 from asapp.contacts.tombstones import NO_MARKS, Marks, delete_hidden, mark_erased, marks_of
 from asapp.core.clock import utcnow
 from asapp.models import ContactSource, LedgerOutcome, Reason
-from asapp.models.run import Also, Skipped
+from asapp.models.run import Also, Skipped, SyncRun
 from asapp.models.search import search_key
 from asapp.salesforce.records import ContactRecord, RecordKind, Unreadable
 from asapp.sync import store
-from asapp.sync.row_rules import Becomes, RowClass, RowVerdict, StoredContact, judge
+from asapp.sync.row_rules import CREATED, SYNCED, Becomes, RowClass, RowVerdict, StoredContact, judge
 from asapp.sync.run_context import ALSO, RunContext, add_counts, change_row
 from asapp.sync.twin_changes import TwinChanges
+
+COMMIT_EVERY_S = 1.0
 
 COUNTED = (
     RowClass.DEACTIVATED,
@@ -35,6 +41,7 @@ COUNTED = (
     RowClass.UNCHANGED,
 )
 # Plain texts, cheap for every driver.
+OUTCOMES = {outcome: outcome.value for outcome in LedgerOutcome}
 SOURCES = {RecordKind.CONTACT: str(ContactSource.SALESFORCE), RecordKind.LEAD: str(ContactSource.SALESFORCE_LEAD)}
 
 
@@ -80,23 +87,40 @@ class StoredRows:
     signed_up: Set[str] = frozenset()  # Leads that stand for people from the sign-up page: their contact is here
 
 
-def apply_page(
-    context: RunContext,
-    records: Sequence[ContactRecord],
-    unreadable: Sequence[Unreadable] = (),
-    *,
-    in_order: bool = True,
-    is_reread: bool = False,
-) -> None:
-    """Store a page and commit. Raises LeaseLost.
+class PageRows(NamedTuple):
+    """The rows of a page, parsed."""
 
-    in_order: it may move the checkpoint. is_reread: this run may have read the rows before.
+    records: Sequence[ContactRecord]
+    unreadable: Sequence[Unreadable] = ()
+
+
+def apply_pages(context: RunContext, pages: Sequence[PageRows], *, in_order: bool, is_reread: bool) -> int:
+    """Store pages and commit; return how many were stored before the time was up. Raises LeaseLost.
+
+    in_order: they may move the checkpoint. is_reread: this run may have read the rows before.
     """
+    began_at = time.monotonic()
+    context.lock()
+    figures = figures_of(context.run.row)
+    stored = 0
+    for page in pages:
+        figures |= apply_page(context, page, figures, in_order=in_order, is_reread=is_reread)
+        stored += 1
+        if time.monotonic() - began_at >= COMMIT_EVERY_S:
+            break
+    context.run.save(**figures)
+    return stored
+
+
+def apply_page(
+    context: RunContext, page: PageRows, figures: Mapping[str, Any], *, in_order: bool, is_reread: bool
+) -> dict[str, Any]:
+    """Store a page in the caller's transaction, which has locked the run; return the run's new figures."""
+    records, unreadable = page
     mine = [record for record in records if record.owner_id == context.owner_id]
     # A row that moved within the query while it was read may come twice in one page; the last is the newest.
     latest = {record.id: record for record in mine}
     hashes = {record.id: address_hash(record.email, context.address_key) for record in latest.values() if record.email}
-    context.lock()
     if context.earlier_firms:
         here = Firm(context.partner_id, context.address_key)
         carry_over(
@@ -111,7 +135,7 @@ def apply_page(
         applier.apply(record)
     skip_unreadable(context, work, [row for row in unreadable if row.id not in latest], len(unreadable))
     write_page(context, work)
-    context.run.save(**new_figures(context, records, work, in_order))
+    return new_figures(context, figures, records, work, in_order)
 
 
 def find_stored_rows(context: RunContext, records: Iterable[ContactRecord], hashes: Mapping[str, bytes]) -> StoredRows:
@@ -144,10 +168,19 @@ class PageApplier:
         self.hashes = hashes
         self.work = work
         self.is_reread = is_reread
+        self.may_be_known = bool(
+            stored.ledger or stored.departures or stored.manual or stored.signed_up or stored.tombstones != NO_MARKS
+        )
 
     def apply(self, record: ContactRecord) -> None:
-        known = self.stored.contacts.get(record.id)
-        verdict = judge(record, known, self.hashes.get(record.id))
+        known, hashed = self.stored.contacts.get(record.id), self.hashes.get(record.id)
+        verdict = judge(record, known, hashed)
+        if verdict.row_class is CREATED and not self.may_be_known and verdict.becomes is not None:
+            # Nearly every row of a first sync. What follows would do the same, by many more steps.
+            self.work.ledger_inserts.append(ledger_row(record.id, SYNCED, None))
+            self.work.inserts.append(new_values(verdict.becomes, record, hashed, self.work.now))
+            self.work.classes[CREATED] += 1
+            return
         if verdict.row_class == RowClass.NOMINATED:
             self._nominate(record, verdict)
             return
@@ -244,7 +277,7 @@ class PageApplier:
             return verdict._replace(row_class=RowClass.SKIPPED, reason=Skipped.SIGNED_UP)
         if record.id in tombstones.hidden_ids:
             return self._create_hidden(record, verdict, becomes)
-        values = self._new_values(record, becomes, hashed)
+        values = new_values(becomes, record, hashed, self.work.now)
         candidates = self.stored.manual.get(hashed) if hashed else None
         if not candidates:
             self.work.inserts.append(values)
@@ -257,7 +290,7 @@ class PageApplier:
 
     def _create_hidden(self, record: ContactRecord, verdict: RowVerdict, becomes: Becomes) -> RowVerdict:
         """The advisor deleted this contact before its row was removed with a connection: it comes back hidden, to be restored."""
-        values = self._new_values(record, becomes, self.hashes.get(record.id))
+        values = new_values(becomes, record, self.hashes.get(record.id), self.work.now)
         hidden_at = self.stored.tombstones.hidden_ids[record.id]
         self.work.removed_inserts.append(values | {"hidden_at": hidden_at, "erased_at": None})
         self.work.hidden_again.append(record.id)
@@ -267,20 +300,17 @@ class PageApplier:
         """This person was erased here on request: a blank row stands for the record, and nothing of it is stored."""
         blank = Becomes("", "", "", opted_out=False, departed=None)
         removed = {"account_id": None, "hidden_at": self.work.now, "erased_at": self.work.now}
-        self.work.removed_inserts.append(self._new_values(record, blank, None) | removed)
+        self.work.removed_inserts.append(new_values(blank, record, None, self.work.now) | removed)
         if record.id not in self.stored.tombstones.erased_ids:
             self.work.erased.append(record.id)
         return verdict._replace(row_class=RowClass.SKIPPED, reason=Skipped.ERASED_HERE)
-
-    def _new_values(self, record: ContactRecord, becomes: Becomes, hashed: bytes | None) -> dict[str, Any]:
-        return {"salesforce_id": record.id} | contact_values(becomes, record, hashed, self.work.now)
 
     def _change(self, record: ContactRecord, known: StoredContact, verdict: RowVerdict, becomes: Becomes) -> None:
         work, hashed = self.work, self.hashes.get(record.id) if becomes.email else None
         if hashed != known.address_hash:
             work.add_hash(known.address_hash)
             work.add_hash(hashed)
-        values = contact_values(becomes, record, hashed, work.now)
+        values = changed_values(becomes, record, hashed, work.now)
         values["consent_hidden"] = becomes.opted_out and record.is_consent_hidden  # no newcomer is opted out
         values["merged_into"] = record.master_record_id if becomes.departed == Reason.MERGED else None
         values["opt_out_known_until"] = None  # it has just been read
@@ -294,22 +324,32 @@ def identity(context: RunContext) -> dict[str, Any]:
     return {"connection_id": context.connection_id, "source": SOURCES[context.kind]}
 
 
-def contact_values(becomes: Becomes, record: ContactRecord, hashed: bytes | None, now: datetime) -> dict[str, Any]:
+def new_values(becomes: Becomes, record: ContactRecord, hashed: bytes | None, now: datetime) -> dict[str, Any]:
+    """Return the row of a new contact, without what is the same in all."""
+    first_name, last_name, email, opted_out, departed, bounced_at, bounce_reason, bounced_hash = becomes
     return {
-        "first_name": becomes.first_name,
-        "last_name": becomes.last_name,
-        "email": becomes.email,
-        "search_key": search_key(becomes.first_name, becomes.last_name, becomes.email),
-        "opted_out": becomes.opted_out,
-        "departed": becomes.departed,
-        "bounced_at": becomes.bounced_at,
-        "bounce_reason": becomes.bounce_reason,
-        "bounced_hash": becomes.bounced_hash,
+        "salesforce_id": record.id,
+        "first_name": first_name,
+        "last_name": last_name,
+        "email": email,
+        "search_key": search_key(first_name, last_name, email),
+        "opted_out": opted_out,
+        "departed": departed,
+        "bounced_at": bounced_at,
+        "bounce_reason": bounce_reason,
+        "bounced_hash": bounced_hash,
         "address_hash": hashed,
         "account_id": record.account_id,
         "system_modstamp": record.system_modstamp,
         "changed_at": now,
     }
+
+
+def changed_values(becomes: Becomes, record: ContactRecord, hashed: bytes | None, now: datetime) -> dict[str, Any]:
+    """Return the columns to set in a contact that is here."""
+    values = new_values(becomes, record, hashed, now)
+    del values["salesforce_id"]
+    return values
 
 
 def difference(known: StoredContact, becomes: Becomes) -> tuple[dict[str, str], dict[str, str]]:
@@ -321,11 +361,11 @@ def difference(known: StoredContact, becomes: Becomes) -> tuple[dict[str, str], 
 
 
 def ledger_row(
-    salesforce_id: str, outcome: str, kept_hash: bytes | None, is_consent_hidden: bool = False
+    salesforce_id: str, outcome: LedgerOutcome, kept_hash: bytes | None, is_consent_hidden: bool = False
 ) -> dict[str, Any]:
     return {
         "salesforce_id": salesforce_id,
-        "outcome": str(outcome),
+        "outcome": OUTCOMES[outcome],
         "address_hash": kept_hash,
         "consent_hidden": is_consent_hidden,
     }
@@ -384,17 +424,21 @@ def write_page(context: RunContext, work: PageWork) -> None:
     store.insert_changes(work.changes)
 
 
+def figures_of(run: SyncRun) -> dict[str, Any]:
+    """Return the figures of a run that a page changes."""
+    return {name: getattr(run, name) for name in (*COUNTED, "nominated", "read", "total", "skipped", "also")}
+
+
 def new_figures(
-    context: RunContext, records: Sequence[ContactRecord], work: PageWork, in_order: bool
+    context: RunContext, before: Mapping[str, Any], records: Sequence[ContactRecord], work: PageWork, in_order: bool
 ) -> dict[str, Any]:
     """Return the run's figures after a page, with its checkpoint if the page came in order."""
-    run = context.run.row
-    values: dict[str, Any] = {name: getattr(run, name) + work.classes[name] for name in COUNTED}
-    values["nominated"] = run.nominated + work.classes[RowClass.NOMINATED]
-    values["read"] = run.read + len(records) + work.skipped[Skipped.UNREADABLE] - work.counted_before
-    values["total"] = max(run.total or 0, values["read"])
-    values["skipped"] = add_counts(run.skipped, work.skipped)
-    values["also"] = add_counts(run.also, work.also)
+    values: dict[str, Any] = {name: before[name] + work.classes[name] for name in COUNTED}
+    values["nominated"] = before["nominated"] + work.classes[RowClass.NOMINATED]
+    values["read"] = before["read"] + len(records) + work.skipped[Skipped.UNREADABLE] - work.counted_before
+    values["total"] = max(before["total"] or 0, values["read"])
+    values["skipped"] = add_counts(before["skipped"], work.skipped)
+    values["also"] = add_counts(before["also"], work.also)
     if in_order:
         values |= checkpoint(context, records)
     return values

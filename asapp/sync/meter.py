@@ -7,13 +7,15 @@ thread while the run's own session is busy.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, select, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from asapp.connections.api_budget import add_call, allowance_of
+from asapp.connections.api_budget import add_call, allowance_of, give_back_calls
 from asapp.core.clock import utcnow
-from asapp.core.database import writing
+from asapp.core.database import reading, writing
 from asapp.core.leases import LEASE_OF_CALLS, LeaseLost
 from asapp.core.stopping import StopRequested
 from asapp.models import SyncRun
@@ -45,4 +47,23 @@ class RunMeter:
                 raise CancelRequested
             allowance_of(session, self._partner_id, now).check(row.trigger)
             add_call(session, self._partner_id, now)
+            session.commit()
+
+    def check(self) -> None:
+        """Raise LeaseLost or CancelRequested, as before a call, where the next ones are counted already."""
+        with reading(), Session(self._engine) as session:
+            row = session.execute(select(SyncRun.cancel_requested_at).where(*self._run.is_mine)).first()
+        if row is None:
+            raise LeaseLost
+        if row.cancel_requested_at is not None:
+            raise CancelRequested
+
+    def give_back(self, calls: int) -> None:
+        """Take back what was counted for calls that were not made. Where that fails, they stay counted."""
+        if not calls:
+            return
+        now = utcnow()
+        with suppress(OperationalError), writing(), Session(self._engine) as session:
+            session.execute(update(SyncRun).where(*self._run.is_mine).values(api_calls=SyncRun.api_calls - calls))
+            give_back_calls(session, {self._partner_id: calls}, now)
             session.commit()

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from math import ceil
 
 from asapp.contacts.addresses import address_key
 from asapp.contacts.suppressions import earlier_firms
@@ -19,9 +20,10 @@ from asapp.core.extensions import db
 from asapp.core.stopping import StopRequested
 from asapp.models import Partner, User
 from asapp.salesforce.client import OrgClient
+from asapp.salesforce.pages_ahead import PagesAhead
 from asapp.salesforce.records import ContactPage, ContactRecord, LeadPage, RecordKind, Unreadable, kind_of
 from asapp.sync import departures
-from asapp.sync.apply_page import apply_page
+from asapp.sync.apply_page import PageRows, apply_pages
 from asapp.sync.departures import LedgerCounts, count_ledger
 from asapp.sync.meter import RunMeter
 from asapp.sync.run_context import JobContext, RunContext
@@ -90,17 +92,61 @@ class ContactReader:
             raise StopRequested
 
     def apply_pages(self, page: ContactPage, *, in_order: bool = True, is_reread: bool = False) -> None:
-        """Store a page and the ones that follow it; each is read while the one before is stored. Raises LocatorExpired.
+        """Store a page and the ones that follow it; these are read while the ones before are stored. Raises LocatorExpired.
 
-        in_order, is_reread: as in apply_page().
+        in_order, is_reread: as in apply_page.apply_pages().
         """
-        while True:
+        if page.next_path is None:
+            self.stop_if_asked(may_end_time_slice=in_order)
+            self.client_for_call()
+            self.apply_group([page], in_order=in_order, is_reread=is_reread)
+            return
+        ahead = self.client.pages_after(page)
+        try:
+            with ahead:
+                self._apply_while_reading(page, ahead, in_order=in_order, is_reread=is_reread)
+        except Exception:
+            db.session.rollback()
+            self.meter.give_back(ahead.unspent)
+            raise
+        self.meter.give_back(ahead.unspent)
+
+    def _apply_while_reading(self, page: ContactPage, ahead: PagesAhead, *, in_order: bool, is_reread: bool) -> None:
+        waiting, read = [page], page.size
+        while waiting:
             self.stop_if_asked(may_end_time_slice=in_order)  # only a reading in order can be resumed
-            coming = self.client_for_call().next_page_ahead(page.next_path, page.kind) if page.next_path else None
-            self.apply(page.records, page.unreadable, in_order=in_order, is_reread=is_reread, kind=page.kind)
-            if coming is None:
-                return
-            page = coming.result()
+            last = waiting[-1]
+            left = max(1, ceil((page.total - read) / max(1, page.size))) if last.next_path is not None else 0
+            self._pay_ahead(ahead, left)
+            stored = self.apply_group(waiting, in_order=in_order, is_reread=is_reread)
+            del waiting[:stored]
+            if not waiting and last.next_path is not None:
+                waiting = ahead.take()
+                read += sum(each.size for each in waiting)
+
+    def _pay_ahead(self, ahead: PagesAhead, left: int) -> None:
+        """Count and allow the calls that may be made while rows are stored. left: pages that are not here yet, about.
+
+        Raises LeaseLost or CancelRequested, also where no call is left to be counted.
+        """
+        calls = min(self.job.pages_ahead, left) - ahead.outstanding
+        client = self.client_for_call()
+        if calls > 0:
+            client.pay_ahead(ahead, calls)
+        else:
+            self.meter.check()
+
+    def apply_group(self, pages: Sequence[ContactPage], *, in_order: bool, is_reread: bool) -> int:
+        """Store pages of one kind in one transaction; return how many of them are stored, after a second not all."""
+        rows = [PageRows(page.records, page.unreadable) for page in pages]  # parsed before the transaction begins
+        if not any(page.records or page.unreadable for page in rows):
+            return len(pages)
+        context = self.context_of(pages[0].kind)
+        stored = retry_when_beaten(
+            db.session(), lambda: apply_pages(context, rows, in_order=in_order, is_reread=is_reread)
+        )
+        self.reset_counts()
+        return stored
 
     def apply_leads(self, page: LeadPage, *, is_reread: bool = False) -> None:
         """Store the user's own among changed Leads, page by page. Raises LocatorExpired."""
@@ -124,10 +170,8 @@ class ContactReader:
         """Store some records and commit."""
         if records or unreadable:
             context = self.context_of(kind)
-            retry_when_beaten(
-                db.session(),
-                lambda: apply_page(context, records, unreadable, in_order=in_order, is_reread=is_reread),
-            )
+            rows = [PageRows(records, unreadable)]
+            retry_when_beaten(db.session(), lambda: apply_pages(context, rows, in_order=in_order, is_reread=is_reread))
             self.reset_counts()
 
     def read_by_id(self, ids: Sequence[str]) -> None:

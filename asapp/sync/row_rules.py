@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from asapp.contacts.bounces import Mark, mark_after
+from asapp.contacts.bounces import NO_MARK, Mark, mark_after
 from asapp.contacts.status import NO_EMAIL
 from asapp.models import LedgerOutcome, Reason
 from asapp.models.run import Skipped
@@ -27,6 +27,9 @@ class RowClass(StrEnum):
     UNCHANGED = "unchanged"
     SKIPPED = "skipped"
     NOMINATED = "nominated"  # no class yet: the end of the run decides
+
+
+CREATED, SYNCED = RowClass.CREATED, LedgerOutcome.SYNCED  # of nearly every row of a first sync, and cheaper to find
 
 
 class StoredContact(NamedTuple):
@@ -167,10 +170,10 @@ def _judge_newcomer(record: ContactRecord, known: StoredContact | None, hashed: 
         return RowVerdict(RowClass.SKIPPED, _why_opted_out(record), LedgerOutcome.OPTED_OUT)
     if not record.email:
         return RowVerdict(RowClass.SKIPPED, NO_EMAIL, LedgerOutcome.NO_EMAIL)
-    mark = mark_after(record.bounce, known.bounce if known else Mark(), hashed)
+    mark = mark_after(record.bounce, known.bounce if known else NO_MARK, hashed)
     becomes = Becomes(record.first_name, record.last_name, record.email, False, None, *mark)
     if known is None:
-        return RowVerdict(RowClass.CREATED, None, LedgerOutcome.SYNCED, becomes)
+        return RowVerdict(CREATED, None, SYNCED, becomes)
     is_off = known.is_hidden or _after(known, becomes, hashed).is_bounced
     row_class = RowClass.UPDATED if is_off else RowClass.REACTIVATED
     return RowVerdict(row_class, NO_EMAIL, LedgerOutcome.SYNCED, becomes)

@@ -14,6 +14,7 @@ from asapp.contacts.twins import lock_advisor
 from asapp.salesforce.records import RecordKind
 from asapp.sync.runs import Enqueue, LeasedRun
 
+PAGES_AHEAD = 3  # that may be read while rows are stored: more would take memory, and save little
 ALSO = "also"  # the kind of a change to a contact whose row was not read
 
 
@@ -25,6 +26,7 @@ class JobContext:
     enqueue: Enqueue
     default_interval_minutes: int
     should_stop: Callable[[], bool] = lambda: False
+    pages_ahead: int = PAGES_AHEAD
 
 
 @dataclass(frozen=True)

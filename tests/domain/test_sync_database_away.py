@@ -32,17 +32,17 @@ def office(app: Flask, org: Running) -> Office:
 
 def break_once(monkeypatch: pytest.MonkeyPatch, error: Exception, after: int) -> None:
     """Let the database fail for one page."""
-    apply = reader.apply_page
+    apply = reader.apply_pages
     pages = 0
 
-    def apply_page(*arguments: Any, **keywords: Any) -> None:
+    def apply_pages(*arguments: Any, **keywords: Any) -> int:
         nonlocal pages
         pages += 1
         if pages == after + 1:
             raise error
-        apply(*arguments, **keywords)
+        return apply(*arguments, **keywords)
 
-    monkeypatch.setattr(reader, "apply_page", apply_page)
+    monkeypatch.setattr(reader, "apply_pages", apply_pages)
 
 
 def test_the_run_goes_on_with_the_next_tick(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:

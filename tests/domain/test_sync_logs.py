@@ -187,7 +187,7 @@ def test_a_bug_in_the_middle(office: Office, written: list[str], monkeypatch: py
         raise ValueError("Zoë", "someone.1@fjord-1.example")
 
     values = personal_values(office)
-    monkeypatch.setattr("asapp.sync.reader.apply_page", fall)
+    monkeypatch.setattr("asapp.sync.reader.apply_pages", fall)
     with pytest.raises(ValueError, match="Zoë"):
         sync_like_the_job(office)
     assert last_run().error_code == "our_bug"

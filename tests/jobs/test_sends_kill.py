@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from devtools.waiting import wait_for
 from orgsim import Running
 from orgsim.trouble import Fault
 from tests.factories import org_access
+from tests.jobs.mortal import MortalWorker, is_killed
 from tests.syncing import Office
 
 pytestmark = pytest.mark.slow
@@ -118,14 +118,6 @@ class MailRoom(Office):
         wait_for(lambda: (db.session.rollback(), db.session.scalar(active))[1] == 0, "for the runs to end")
 
 
-class MortalWorker(Worker):
-    """A worker whose work-horse is killed before a commit; left: a file with the number of commits until then."""
-
-    def __init__(self, config: Config, log: Path, left: Path) -> None:
-        super().__init__(config, log)
-        self.command = [sys.executable, "-m", "tests.jobs.mortal_worker", str(left)]
-
-
 @pytest.fixture
 def room(app: Flask, org: Running) -> MailRoom:
     return MailRoom(org, app.extensions["asapp.queues"])
@@ -156,10 +148,6 @@ def test_kill_9_before_each_commit(room: MailRoom, config: Config, redis_server:
             room.check(send_id, number + 1)
     assert number > COMMITS_AT_LEAST
     room.check(send_id, number + 1)
-
-
-def is_killed(left: Path) -> bool:
-    return int(left.read_text() or 1) <= 0
 
 
 def test_kill_9_of_worker_and_work_horse_before_the_sync_begins(room: MailRoom, config: Config, tmp_path: Path) -> None:

@@ -294,9 +294,11 @@ def test_a_page_ahead_is_counted_by_the_caller_and_read_by_another_thread(desk: 
     client = desk.open(before_call=lambda: asked_in.append(current_thread().name))
     page = client.open_contacts(desk.user, None).page
     sizes = [len(page.records)]
-    while page.next_path:
-        page = client.next_page_ahead(page.next_path).result(10)
-        sizes.append(len(page.records))
+    with client.pages_after(page) as ahead:
+        while page.next_path:
+            client.pay_ahead(ahead, 1)
+            (page,) = ahead.take()
+            sizes.append(len(page.records))
     client.close()
     assert sizes == [200, 200, 100]
     assert asked_in == [current_thread().name] * 3
@@ -309,9 +311,10 @@ def test_a_page_ahead_that_fails_says_so_when_it_is_taken(desk: ClientDesk) -> N
     page = desk.client.open_contacts(desk.user, None).page
     desk.org.expire_locators()
     assert page.next_path
-    ahead = desk.client.next_page_ahead(page.next_path)
-    with pytest.raises(LocatorExpired):
-        ahead.result(10)
+    with desk.client.pages_after(page) as ahead:
+        desk.client.pay_ahead(ahead, 1)
+        with pytest.raises(LocatorExpired):
+            ahead.take()
     desk.client.close()
 
 
