@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from flask import Flask
 
-from asapp.connections.api_budget import allowance_of, allowances
+from asapp.connections.api_budget import allowance_of, allowances, record_usage
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.models import ApiUsage
@@ -45,3 +45,13 @@ def test_the_orgs_own_figure_counts_while_it_is_fresh(app: Flask, age: timedelta
     allowance = allowance_of(db.session(), partner.id, now)
     assert (allowance.org_used, allowance.org_allowed) == (used, 1000)
     assert allowance.is_org_full is (used is not None)
+
+
+@pytest.mark.parametrize("has_begun_again", [False, True])
+def test_an_answer_ends_the_pause_of_its_question_and_none_that_began_since(app: Flask, has_begun_again: bool) -> None:
+    now = utcnow()
+    asked_in, later = now - HOUR, now + HOUR
+    partner = make_partner(paused_until=later if has_begun_again else asked_in)
+    record_usage(db.session(), partner.id, None, asked_in, now)
+    db.session.commit()
+    assert partner.paused_until == (later if has_begun_again else None)

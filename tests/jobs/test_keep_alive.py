@@ -58,4 +58,5 @@ def test_the_tick_enqueues_a_keep_alive_for_an_idle_connection(app: Flask, org: 
 def test_a_run_is_forgotten_only_if_no_job_waits_for_it(app: Flask, org: Running) -> None:
     queues: Queues = app.extensions["asapp.queues"]
     assert queues.enqueue_runs([7])
-    assert queues.find_lost_runs([7, 8]) == [8]
+    assert queues.enqueue_send_runs([9])
+    assert queues.find_lost_runs([7, 8, 9]) == [8]

@@ -425,6 +425,20 @@ def test_people_from_leads_are_as_old_as_the_account_that_follows_them(sender: S
     assert as_of(sender, clients) == long_ago.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def test_of_two_accounts_with_people_on_the_list_the_present_one_says_how_old_the_data_is(
+    sender: Sender, alice: User
+) -> None:
+    now = utcnow().replace(microsecond=0)
+    former = make_synced_connection(
+        alice, status=ConnectionStatus.DISCONNECTED, last_good_sync_at=now - timedelta(days=9)
+    )
+    present = make_synced_connection(
+        alice, salesforce_user_id="0055g00000PresntAAA", last_good_sync_at=now - timedelta(days=2)
+    )
+    clients = make_list(alice, "Clients", make_person(former, "former@fjord.example"), make_person(present, GOOD))
+    assert as_of(sender, clients) == (now - timedelta(days=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def test_before_the_first_good_sync_nothing_is_known(sender: Sender, alice: User) -> None:
     connection = make_synced_connection(alice, last_good_sync_at=None, opt_outs_known_until=None)
     clients = make_list(alice, "Clients", make_person(connection, GOOD))
