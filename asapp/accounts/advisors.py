@@ -29,6 +29,7 @@ from asapp.core.database import change_rows, retry_when_beaten
 from asapp.core.extensions import db
 from asapp.core.forms import InvalidFields, whole_number
 from asapp.leads import sign_up_page
+from asapp.messages.states import DEACTIVATED, INVITED, PILLS_FOR_ADMINS, AdvisorState, Tone
 from asapp.models import (
     Action,
     Connection,
@@ -60,6 +61,18 @@ class AdvisorRow:
     user: User
     connection: Connection | None  # the one that is not disconnected
     was_connected: bool = False  # to this firm's Salesforce, and is disconnected now
+
+    @property
+    def pill(self) -> tuple[Tone, str]:
+        """Return the look of the account: whether the advisor is here, and connected. The board tells of syncs."""
+        if not self.user.is_active:
+            return DEACTIVATED
+        if self.user.invited_at:
+            return INVITED
+        if self.connection is None:
+            return PILLS_FOR_ADMINS[AdvisorState.DISCONNECTED if self.was_connected else AdvisorState.READY]
+        is_broken = self.connection.needs_reconnect
+        return PILLS_FOR_ADMINS[AdvisorState.NEEDS_RECONNECT if is_broken else AdvisorState.CONNECTED]
 
     @property
     def has_to_reconnect(self) -> bool:

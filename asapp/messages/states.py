@@ -39,7 +39,8 @@ PILLS: Mapping[AdvisorState, tuple[Tone, str]] = {
     AdvisorState.DISCONNECTED: (Tone.PLAIN, "Disconnected"),
     AdvisorState.READY: (Tone.PLAIN, "Ready to connect"),
 }
-PILLS_ON_THE_BOARD: Mapping[AdvisorState, tuple[Tone, str]] = {
+# For admins, on the firm board and in the list of a firm's advisors.
+PILLS_FOR_ADMINS: Mapping[AdvisorState, tuple[Tone, str]] = {
     AdvisorState.NOT_SET_UP: (Tone.PLAIN, "Firm not set up"),
     AdvisorState.NEEDS_RECONNECT: (Tone.WARN, "Needs reconnecting"),
     AdvisorState.SYNCING: (Tone.BUSY, "Syncing"),
@@ -50,3 +51,5 @@ PILLS_ON_THE_BOARD: Mapping[AdvisorState, tuple[Tone, str]] = {
     AdvisorState.DISCONNECTED: (Tone.PLAIN, "Disconnected"),
     AdvisorState.READY: (Tone.PLAIN, "Not connected"),
 }
+DEACTIVATED = (Tone.PLAIN, "Deactivated")
+INVITED = (Tone.WARN, "Invited")

@@ -19,7 +19,7 @@ from asapp.contacts.status import contact_rows, count_active, is_shown
 from asapp.core.csv_files import csv_header, csv_rows
 from asapp.core.extensions import db
 from asapp.messages.failures import Facts, Occasion, explain
-from asapp.messages.states import PILLS_ON_THE_BOARD, AdvisorState, Tone
+from asapp.messages.states import DEACTIVATED, PILLS_FOR_ADMINS, AdvisorState, Tone
 from asapp.models import (
     Connection,
     ConnectionStatus,
@@ -59,14 +59,14 @@ class AdvisorLine:
     def pill(self) -> tuple[Tone, str]:
         """Return the look of the state; for connected advisors also what an admin may have to look at."""
         if not self.user.is_active:
-            return Tone.PLAIN, "Deactivated"
+            return DEACTIVATED
         if self.state != AdvisorState.CONNECTED or self.connection is None:
-            return PILLS_ON_THE_BOARD[self.state]
+            return PILLS_FOR_ADMINS[self.state]
         if times := self.connection.failures_in_a_row:
             return Tone.BAD, "Failed once" if times == 1 else f"Failed {times:,} times"
         if self.connection.first_synced_at is None:
             return Tone.PLAIN, "Connected, not synced yet"
-        return (Tone.BAD, "Opt-outs not known") if self.are_opt_outs_unknown else PILLS_ON_THE_BOARD[self.state]
+        return (Tone.BAD, "Opt-outs not known") if self.are_opt_outs_unknown else PILLS_FOR_ADMINS[self.state]
 
     @property
     def is_syncing(self) -> bool:

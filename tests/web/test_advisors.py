@@ -354,3 +354,10 @@ def test_an_admin_has_a_link_for_a_new_password_mailed(
     invite(client)
     assert "Send a link for a new password" not in client.get(f"{LIST}/{alice().id}/edit").text
     assert client.post(f"{LIST}/{alice().id}/password-link").status_code == 404
+
+
+def test_the_list_calls_a_connection_as_the_firm_board_does(client: FlaskClient, app: Flask) -> None:
+    partner = make_connection(status="needs_reconnect").partner
+    log_in(client, make_admin())
+    for page in (f"/admin/partners/{partner.slug}/advisors", f"/admin/board?firm={partner.slug}"):
+        assert '<span class="pill warn">Needs reconnecting</span>' in client.get(page).text
