@@ -523,11 +523,12 @@ def _totals(user_ids: Collection[int], kinds: Collection[ListKind], now: datetim
 def _add_up(groups: Iterable[str], parts: Sequence[Select[Any]]) -> dict[int, dict[str, Count]]:
     """Return {user id: {group: count}}. A row of a part has the user's id, then people and active of each group."""
     found: dict[int, dict[str, Count]] = defaultdict(dict)
-    for user_id, *numbers in db.session.execute(union_all(*parts)):
+    for user_id, *sums in db.session.execute(union_all(*parts)):
+        numbers = [int(each or 0) for each in sums]  # PostgreSQL adds counts up as decimals
         counts = found[user_id]
         for name, people, active in zip(groups, numbers[::2], numbers[1::2], strict=True):
             before = counts.get(name, Count())
-            counts[name] = Count(before.people + (people or 0), before.active + (active or 0))
+            counts[name] = Count(before.people + people, before.active + active)
     return found
 
 
