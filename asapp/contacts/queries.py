@@ -41,7 +41,7 @@ from asapp.core.database import is_postgresql
 from asapp.core.extensions import db
 from asapp.core.paging import PAGE_SIZE, Page
 from asapp.models import Connection, Contact, ContactList, ContactSource, ListKind, ListMember, Reason, SyncRun
-from asapp.models.contact import IS_EXCEPTION, State, is_of_kind
+from asapp.models.contact import IS_EXCEPTION, IS_NO_EXCEPTION, State, is_of_kind
 from asapp.models.search import fold
 from asapp.salesforce.records import RecordKind
 
@@ -371,15 +371,6 @@ def _candidates(wanted: ContactQuery, user_id: int, now: datetime) -> list[Selec
     """Select contacts by indexes, among them all that have the state or source that is asked for; nothing if that may be most."""
     exceptions = select(Contact.id).where(Contact.user_id == user_id, IS_EXCEPTION)
     refused = refused_ids(user_id, is_postgresql=is_postgresql(db.session))
-    through = select(Contact.id).join(Connection, Connection.id == Contact.connection_id)
-    of_bad_connections = [
-        through.where(
-            Connection.user_id == user_id,
-            ~is_connection_good(plain.source, now, user_id),
-            is_of_kind(plain.kind, Contact.salesforce_id),
-        )
-        for plain in PLAIN
-    ]
     match wanted.state:
         case Reason.UNSUBSCRIBED | Reason.COMPLAINED | Reason.TWIN_OPTED_OUT:
             return [refused]
@@ -393,7 +384,7 @@ def _candidates(wanted: ContactQuery, user_id: int, now: datetime) -> list[Selec
             inactive = contact_rows(Contact.id).where(
                 Contact.user_id == user_id, IS_EXCEPTION, ~is_active_but_for_address(now, user_id)
             )
-            return [refused, inactive, *of_bad_connections]
+            return [refused, inactive, *_of_bad_connections(user_id, now)]
         case State.HELD:
             return [held_ids(user_id)]
         case State.SHARES_ADDRESS if not is_postgresql(db.session):
@@ -404,6 +395,16 @@ def _candidates(wanted: ContactQuery, user_id: int, now: datetime) -> list[Selec
             return [exceptions] if is_made_here else []
         case departed:
             return [exceptions.where(Contact.departed == departed)]
+
+
+def _of_bad_connections(user_id: int, now: datetime) -> list[Select[int]]:
+    """Select the records of connections that are not good."""
+    through = select(Contact.id).join(Connection, Connection.id == Contact.connection_id)
+    of_user = through.where(Connection.user_id == user_id)
+    return [
+        of_user.where(~is_connection_good(plain.source, now, user_id), is_of_kind(plain.kind, Contact.salesforce_id))
+        for plain in PLAIN
+    ]
 
 
 def _is_exact(search: str) -> ColumnElement[bool] | None:
@@ -663,10 +664,45 @@ def _member_counts(user_ids: Collection[int], list_ids: Collection[int], now: da
     """Return {list id: how many are on it} for these lists of advisors; empty ones are missing."""
     if not list_ids:
         return {}
-    rows = db.session.execute(
-        contact_rows(ListMember.list_id, func.count(), count_active(now, _only(user_ids)))
-        .join(ListMember, ListMember.contact_id == Contact.id)
-        .where(ListMember.list_id.in_(list_ids), _are_of(user_ids), Contact.hidden_at.is_(None))
-        .group_by(ListMember.list_id)
-    )
-    return {list_id: Count(people, active) for list_id, people, active in rows}
+    user_id = _only(user_ids)
+    if user_id is not None:
+        return _add_up_members(_members_by_connection(user_id, list_ids, now))
+    rows = contact_rows(ListMember.list_id, func.count(), count_active(now))
+    is_here = (ListMember.list_id.in_(list_ids), _are_of(user_ids), Contact.hidden_at.is_(None))
+    members = rows.join(ListMember, ListMember.contact_id == Contact.id).where(*is_here)
+    return _add_up_members([members.group_by(ListMember.list_id)])
+
+
+def _add_up_members(parts: Sequence[Select[Any]]) -> dict[int, Count]:
+    found: dict[int, Count] = {}
+    for list_id, people, active in db.session.execute(union_all(*parts)):
+        before = found.get(list_id, Count())
+        found[list_id] = Count(before.people + people, before.active + active)
+    return found
+
+
+def _members_by_connection(user_id: int, list_ids: Collection[int], now: datetime) -> list[Select[Any]]:
+    """Select how many people are on these lists of an advisor's, and how many of them are active.
+
+    As in _counts_by_connection(): all members are counted as active, and those are taken off that are not.
+    """
+    is_here = and_(is_shown(), Contact.hidden_at.is_(None))
+    here = _flag(is_here, "people")
+    active = _flag(and_(is_here, is_active_but_for_address(now, user_id)), "active")
+    exceptions = contact_rows(Contact.id, (here - 1).label("people"), (active - 1).label("active"))
+    bad = (each.where(IS_NO_EXCEPTION) for each in _of_bad_connections(user_id, now))
+    of_bad = (each.add_columns(literal(0).label("people"), literal(-1).label("active")) for each in bad)
+    refused = contact_rows(Contact.id, literal(0).label("people"), (-active).label("active"))
+    is_refused = Contact.id.in_(refused_ids(user_id, is_postgresql=is_postgresql(db.session)))
+    is_theirs = Contact.user_id == user_id
+    corrections = [exceptions.where(is_theirs, IS_EXCEPTION), *of_bad, refused.where(is_theirs, is_refused)]
+    size = select(ListMember.list_id, func.count(), func.count()).where(ListMember.list_id.in_(list_ids))
+    parts: list[Any] = [size.group_by(ListMember.list_id)]
+    for correction in corrections:
+        each = correction.offset(0).subquery()
+        # A sum, or SQLite would begin with the members of the lists.
+        is_on = (literal(0) + ListMember.list_id).in_(list_ids)
+        members = select(ListMember.list_id, func.sum(each.c.people), func.sum(each.c.active)).where(is_on)
+        members = members.join_from(each, ListMember, ListMember.contact_id == each.c.id)
+        parts.append(members.group_by(ListMember.list_id))
+    return parts

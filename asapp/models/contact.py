@@ -83,6 +83,7 @@ IS_EXCEPTION = text(
     " OR left_firm_id IS NOT NULL OR opted_out OR bounced_at IS NOT NULL OR opt_out_known_until IS NOT NULL"
     f" OR is_lead OR (source = 'salesforce_lead') <> (salesforce_id >= '{LEAD_PREFIX}'))"
 )
+IS_NO_EXCEPTION = text(f"NOT {IS_EXCEPTION.text}")
 
 
 class Contact(Base):

@@ -27,7 +27,7 @@ from asapp.models import (
     Departure,
     Lead,
     LeadState,
-    ListKind,
+    ListMember,
     Reason,
     Suppression,
     User,
@@ -67,6 +67,10 @@ def make_book(seed: int) -> tuple[User, list[Connection]]:
         connections[0].open_leads_known_until = chance.choice((past, None))
     for number in range(BOOK):
         make_one(advisor, chance.choice([connections[0], *connections]), number, chance, now)
+    ids = db.session.scalars(select(Contact.id).where(Contact.user_id == advisor.id)).all()
+    for name, size in (("Everybody", len(ids)), ("Half", len(ids) // 2), ("Few", 9), ("Empty", 0)):
+        made = lists.create_list(advisor.id, name)
+        save(*(ListMember(list_id=made.id, contact_id=each) for each in chance.sample(ids, size)))
     db.session.commit()
     return advisor, connections
 
@@ -140,8 +144,7 @@ def has_suppression(contact: Contact) -> bool:
 
 def one_by_one(user_id: int, now: datetime) -> list[Any]:
     """Return all contacts that are shown, each with its reason: decided about without any index of ours."""
-    kinds = [lists.is_on_system_list(kind).label(kind.value) for kind in ListKind if kind in lists.SYSTEM_LIST_NAMES]
-    rows = contact_rows(Contact, reason_of(now).label("reason"), is_active(now).label("active"), *kinds)
+    rows = contact_rows(Contact, reason_of(now).label("reason"), is_active(now).label("active"))
     return list(
         db.session.execute(rows.add_columns(is_held().label("held")).where(Contact.user_id == user_id, is_shown()))
     )
@@ -161,8 +164,10 @@ def test_counts_are_those_of_the_contacts_one_by_one(app: Flask, seed: int) -> N
     overview = queries.count_contacts(advisor.id, now)
     assert overview.everybody == count(here)
     assert overview.hidden == len(rows) - len(here)
-    for each in overview.lists:
-        assert each.size == count([row for row in here if getattr(row, each.contact_list.kind)]), each.contact_list.kind
+    assert len(overview.lists) == len(lists.SYSTEM_LIST_NAMES) + 4
+    for contact_list, size in overview.lists:
+        on_list = set(db.session.scalars(select(Contact.id).where(lists.is_on(contact_list))))
+        assert size == count([row for row in here if row.Contact.id in on_list]), contact_list.name
     assert queries.count_active_contacts(advisor.id, now) == count(here).active
     for connection in connections:
         came = [row for row in rows if row.Contact.connection_id == connection.id]
@@ -258,6 +263,7 @@ def test_no_page_reads_a_book_row_by_row(app: Flask) -> None:
     connection = make_synced_connection()
     advisor, now = connection.user, utcnow()
     lists.ensure_system_lists(advisor.id)
+    lists.add_members(lists.create_list(advisor.id, "Letter"), [make_contact(connection).id])
     make_contact(connection, opted_out=True)
     make_contact(connection, address_hash=b"x" * 32)
     run = make_run(connection, created=2, finished_at=now)
