@@ -105,6 +105,16 @@ def test_a_sign_up_that_waits_for_the_advisor_is_inactive_until_it_is_sent(app: 
     assert state_of(db.session.get_one(Contact, waiting)) == (None, True)
 
 
+def test_a_waiting_sign_up_without_a_contact_makes_no_other_person_unknown(app: Flask) -> None:
+    advisor = make_synced_connection().user
+    sent = someone_signs_up(advisor, "p0@example.com").contact_id
+    sign_up_page.pause(sign_up_page.ensure_page(advisor))
+    someone_signs_up(advisor, "p1@example.com").contact_id = None
+    db.session.commit()
+    active = contact_rows(Contact.id).where(Contact.id == sent, is_active(utcnow(), advisor.id))
+    assert db.session.scalars(active).all() == [sent]
+
+
 def test_a_sign_up_whose_record_in_salesforce_has_not_come_yet_is_unknown(app: Flask) -> None:
     """It was linked to a Salesforce contact, and no sync would bring that contact's opt-out; leads have their own."""
     connection = make_synced_connection(leads_known_until=utcnow() + timedelta(days=3))

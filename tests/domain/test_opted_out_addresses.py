@@ -225,6 +225,16 @@ def test_blocked_addresses_follow_the_ledger_in_every_full_read(office: Followin
     assert office.connection.last_good_sync_at > utcnow() - timedelta(minutes=1)
 
 
+def test_a_full_read_corrects_a_blocked_address_that_is_not_the_ledgers(office: FollowingOffice) -> None:
+    office.add(email=ADDRESS, opted_out=True)
+    office.sync()
+    right = db.session.scalars(select(BlockedAddress.address_hash)).one()
+    db.session.query(BlockedAddress).update({"address_hash": b"w" * 32})
+    db.session.commit()
+    office.sync_after_a_day()
+    assert db.session.scalars(select(BlockedAddress.address_hash)).all() == [right]
+
+
 def test_what_cannot_be_seen_of_a_lead_takes_nothing_back(office: FollowingOffice) -> None:
     """The person signs up and is linked to their opted-out Lead while its opt-out field is hidden."""
     office.org.add_lead(office.user, last_name="Chou", email=ADDRESS, opted_out=True)
