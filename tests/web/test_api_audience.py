@@ -433,7 +433,7 @@ def test_of_two_accounts_with_people_on_the_list_the_present_one_says_how_old_th
         alice, status=ConnectionStatus.DISCONNECTED, last_good_sync_at=now - timedelta(days=9)
     )
     present = make_synced_connection(
-        alice, salesforce_user_id="0055g00000PresntAAA", last_good_sync_at=now - timedelta(days=2)
+        alice, salesforce_user_id="0055g00000OtherAAA", last_good_sync_at=now - timedelta(days=2)
     )
     clients = make_list(alice, "Clients", make_person(former, "former@fjord.example"), make_person(present, GOOD))
     assert as_of(sender, clients) == (now - timedelta(days=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
