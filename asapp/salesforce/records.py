@@ -545,9 +545,8 @@ def moment_of(value: Any) -> datetime:
     return _moment_in(value)
 
 
-@lru_cache(
-    maxsize=512
-)  # rows that were changed together have one stamp; and one object is converted once when it is stored
+# Rows that were changed together have one stamp; and one object is converted once when it is stored.
+@lru_cache(maxsize=512)
 def _moment_in(value: str) -> datetime:
     moment = datetime.fromisoformat(value)
     if moment.tzinfo is None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from threading import Event
 from typing import Any
 
 import pytest
@@ -15,6 +14,8 @@ from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.core.leases import LEASE_OF_CALLS
 from asapp.models import ApiUsage, Contact, RunStatus, SyncRun
+from asapp.salesforce.pages_ahead import PagesAhead
+from asapp.salesforce.records import ContactPage
 from asapp.sync import apply_page, reader, runs
 from asapp.sync.run_context import PAGES_AHEAD
 from devtools.waiting import wait_for
@@ -39,30 +40,28 @@ def let_pages_come(
 
     then: is called with the group's number, from 1, before it is stored.
     """
-    store, sizes = reader.apply_pages, []
+    store, take, sizes = reader.apply_pages, PagesAhead.take, []
 
-    def once_they_are_here(context: Any, pages: Sequence[Any], **how: Any) -> int:
-        run_id = context.run_id
+    def take_all(ahead: PagesAhead) -> list[ContactPage]:
+        wait_for(lambda: ahead._come.qsize() == ahead.outstanding, "for the pages that were asked for")
+        return take(ahead)
+
+    def store_group(context: Any, pages: Sequence[Any], **how: Any) -> int:
         db.session.commit()
-
-        def all_are_here() -> bool:
-            paid = db.session.scalar(select(SyncRun.api_calls).where(SyncRun.id == run_id))
-            db.session.rollback()
-            return office.org.calls.counted() == paid
-
-        wait_for(all_are_here, "for the pages that were asked for")
-        time.sleep(0.1)  # the last answer is on its way
         sizes.append(len(pages))
         then(len(sizes))
         return store(context, pages, **how)
 
-    monkeypatch.setattr(reader, "apply_pages", once_they_are_here)
+    monkeypatch.setattr(PagesAhead, "take", take_all)
+    monkeypatch.setattr(reader, "apply_pages", store_group)
     return sizes
 
 
-def progress_of(run_id: Callable[[], int]) -> tuple[list[tuple[float, int]], Callable[[], None]]:
-    """Return a list that gets (moment, rows read) of each commit that moves a run on, and what ends that."""
-    seen: list[tuple[float, int]] = []
+def progress_of(
+    run_id: Callable[[], int], then: Callable[[], None] = lambda: None
+) -> tuple[list[int], Callable[[], None]]:
+    """Return a list that gets the rows read of each commit that moves a run on, and what ends that; then: is called at each."""
+    seen: list[int] = []
     reading = [0]
 
     def on_execute(_conn: Any, _cursor: Any, statement: str, _parameters: Any, _context: Any, _many: bool) -> None:
@@ -73,7 +72,8 @@ def progress_of(run_id: Callable[[], int]) -> tuple[list[tuple[float, int]], Cal
         if reading[0]:
             reading[0] = 0
             read = connection.scalar(select(SyncRun.read).where(SyncRun.id == run_id()))
-            seen.append((time.monotonic(), read))
+            seen.append(read)
+            then()
 
     event.listen(db.engine, "before_cursor_execute", on_execute)
     event.listen(db.engine, "commit", on_commit)
@@ -107,20 +107,22 @@ def test_a_transaction_ends_with_the_page_that_fills_its_second(
     run_id = run.id
     office.resume(run)
     end()
-    assert [read for _, read in seen] == [PAGE, 2 * PAGE, 3 * PAGE, 4 * PAGE, 5 * PAGE]
+    assert seen == [PAGE, 2 * PAGE, 3 * PAGE, 4 * PAGE, 5 * PAGE]
 
 
 def test_progress_moves_with_each_page_of_a_slow_org(office: Office) -> None:
     office.fill(5 * PAGE)
-    office.org.trouble.add("slow", kind="query_more", seconds=0.4)
+    # The org has the next page ready when the one before is stored, and not earlier.
+    gates = [Event() for _ in range(4)]
+    for gate in gates:
+        office.org.trouble.add("slow", kind="query_more", seconds=10.0, times=1, gate=gate)
+    coming = iter([*gates, Event()])
     run = office.start()
-    seen, end = progress_of(lambda: run_id)
+    seen, end = progress_of(lambda: run_id, lambda: next(coming).set())
     run_id = run.id
     office.resume(run)
     end()
-    assert [read for _, read in seen] == [PAGE, 2 * PAGE, 3 * PAGE, 4 * PAGE, 5 * PAGE]
-    moments = [at for at, _ in seen]
-    assert max(later - earlier for earlier, later in pairwise(moments)) < 1.0
+    assert seen == [PAGE, 2 * PAGE, 3 * PAGE, 4 * PAGE, 5 * PAGE]
 
 
 def test_a_death_in_the_middle_of_a_group_loses_that_group_alone(
