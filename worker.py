@@ -12,6 +12,8 @@ from asapp.jobs.warm_up import warm_up
 from asapp.jobs.worker import make_worker
 from config import Config, ConfigError
 
+COLLECT_AFTER = 10_000  # new objects
+
 
 def main(arguments: list[str]) -> int:
     if unknown := [argument for argument in arguments if argument != "--burst"]:
@@ -27,6 +29,7 @@ def main(arguments: list[str]) -> int:
     with app.app_context():
         warm_up(org_access())
     gc.freeze()  # the garbage collector ignores what is loaded so far, and doesn't make a work-horse copy it
+    gc.set_threshold(COLLECT_AFTER)  # or it takes a twentieth of a first sync, whose rows are no garbage
     log_what_ends_us()
     with app.app_context():
         make_worker(config.redis_url, worker_heart()).work(burst="--burst" in arguments)

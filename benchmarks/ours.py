@@ -35,10 +35,12 @@ def measured(into: dict[str, Any]) -> Any:
 def job_app() -> Any:
     """The application as worker.py makes it, with its context open."""
     from asapp import create_app
+    from worker import COLLECT_AFTER
 
     app = create_app(with_pages=False)
     app.app_context().push()
     gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
     return app
 
 
