@@ -116,11 +116,7 @@ def kill_within(worker: Worker, office: Office, run: SyncRun, calls: int, then_s
 
 
 def end(office: Office, queues: Queues, run: SyncRun | None = None) -> SyncRun:
-    """Wait until the active run has ended."""
-    active = run or runs.find_active_run(office.connection.id)
-    if active is not None and run is None:
-        go_on(office, queues)
-    if active is None:
-        active = go_on(office, queues)
+    """Let the active run, or a new one, go on, and wait until it has ended."""
+    active = run or go_on(office, queues)  # which may be a new one: the last may have ended before it was killed
     wait_for(lambda: not office.reload(active).is_active, "for the end of the run")
     return office.reload(active)
