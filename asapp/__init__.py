@@ -39,7 +39,7 @@ def create_app(config: Config | None = None, *, with_pages: bool = True) -> Flas
     logs.configure()
     config = config or Config.from_environment()
     app = Flask("asapp", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
-    app.config.update(flask_settings(config))
+    app.config.update(flask_settings(config, for_jobs=not with_pages))
     app.extensions["asapp.config"] = config
     app.extensions["asapp.vault"] = vault = Vault(config.encryption_keys)
     app.extensions["asapp.org_access"] = OrgAccess(vault, config.callback_url, config.salesforce_allow_loopback)
@@ -59,12 +59,12 @@ def create_app(config: Config | None = None, *, with_pages: bool = True) -> Flas
     return app
 
 
-def flask_settings(config: Config) -> dict[str, object]:
+def flask_settings(config: Config, *, for_jobs: bool) -> dict[str, object]:
     return {
         "SECRET_KEY": config.secret_key,
         "TESTING": config.testing,
         "SQLALCHEMY_DATABASE_URI": config.database_url,
-        "SQLALCHEMY_ENGINE_OPTIONS": engine_options(config.database_url),
+        "SQLALCHEMY_ENGINE_OPTIONS": engine_options(config.database_url, for_jobs=for_jobs),
         "SESSION_COOKIE_NAME": "__Host-session" if config.is_https else "session",
         "SESSION_COOKIE_SECURE": config.is_https,
         "SESSION_COOKIE_HTTPONLY": True,

@@ -292,13 +292,18 @@ def is_read_only(error: DBAPIError) -> bool:
     return getattr(error.orig, "sqlstate", None) == "25006"
 
 
-def engine_options(database_url: str) -> dict[str, Any]:
-    """Engine options for Flask-SQLAlchemy."""
+def engine_options(database_url: str, *, for_jobs: bool) -> dict[str, Any]:
+    """Engine options for Flask-SQLAlchemy. for_jobs: statements ask for thousands of values, of tables that grow."""
     if database_url.startswith("sqlite:"):
         return {"hide_parameters": True, "connect_args": {"timeout": LOCK_WAIT_S}}
     options = f"-c statement_timeout=60000 -c lock_timeout={LOCK_WAIT_S * 1000:.0f}"
+    connect_args = {"connect_timeout": 5, "options": options}
+    if for_jobs:
+        # Nothing is prepared: PostgreSQL would sooner or later take a plan that it made for any values, which compares each row
+        # of a growing table with each of 2,000 values. (plan_cache_mode would also plan each check of a foreign key.)
+        connect_args["prepare_threshold"] = None
     return {
         "hide_parameters": True,  # errors must not quote the rows
         "pool_pre_ping": True,
-        "connect_args": {"connect_timeout": 5, "options": options},
+        "connect_args": connect_args,
     }

@@ -108,7 +108,7 @@ def test_a_writer_waits_once_for_its_turn_and_the_lock_together(
 ) -> None:
     """Another program holds the lock, and a thread of ours waits for it with its turn."""
     monkeypatch.setattr(database, "LOCK_WAIT_S", 2.0)
-    impatient = create_engine(config.database_url, **database.engine_options(config.database_url))
+    impatient = create_engine(config.database_url, **database.engine_options(config.database_url, for_jobs=False))
     database.prepare_engine(impatient, sqlite_cache_mb=1)
     took: list[float] = []
 

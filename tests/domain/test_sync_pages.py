@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import event, select
+from sqlalchemy import event, select, text
 
+from asapp import create_app
 from asapp.core.clock import utcnow
 from asapp.core.extensions import db
 from asapp.core.leases import LeaseLost
@@ -17,8 +18,9 @@ from asapp.models import BlockedAddress, Contact, LedgerEntry, SyncRun
 from asapp.panel.balance import balance
 from asapp.salesforce.hosts import to_18
 from asapp.salesforce.records import ContactRecord
-from asapp.sync import runs
+from asapp.sync import runs, store
 from asapp.sync.execute import Execution
+from config import Config
 from orgsim import Running
 from tests.factories import make_advisor, make_contact
 from tests.syncing import Died, Office, contacts_here, reasons_here
@@ -272,3 +274,16 @@ def test_an_opt_out_field_that_changes_in_the_middle_of_a_run_is_read_of_every_c
     office.save()
     assert office.resume(run).is_complete
     assert reasons_here(office.connection)[ids[0]] == "opted_out"
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_a_job_has_no_plan_that_was_made_for_any_values(config: Config) -> None:
+    """PostgreSQL tries one from the eleventh time on: of a book that it has no statistics of, it takes seconds a page."""
+    job = create_app(config, with_pages=False)
+    with job.app_context():
+        for number in range(12):
+            store.find_contacts(1, 1, [f"0035g00000{number * 2000 + each:05}AAA" for each in range(2000)])
+        by_statement = text("SELECT statement, generic_plans FROM pg_prepared_statements")
+        assert [row for row in db.session.execute(by_statement) if row.generic_plans] == []
+        db.session.remove()
+        db.engine.dispose()

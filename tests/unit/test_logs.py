@@ -213,7 +213,7 @@ def test_texts_from_salesforce_are_safe_to_log(lines: Lines) -> None:
 
 
 def test_the_database_does_not_quote_its_rows(lines: Lines) -> None:
-    engine = create_engine("sqlite://", **engine_options("sqlite:///x"))
+    engine = create_engine("sqlite://", **engine_options("sqlite:///x", for_jobs=False))
     with engine.connect() as connection, pytest.raises(Exception, match="no such table") as caught:
         connection.execute(text("INSERT INTO nowhere VALUES (:name)"), {"name": "Zoë"})
     assert "Zoë" not in str(caught.value)
