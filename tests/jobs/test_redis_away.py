@@ -137,7 +137,7 @@ def test_a_tick_is_not_held_up(app: Flask, away: str) -> None:
 def test_limits_are_kept_in_a_redis_behind_a_socket_file() -> None:
     settings = flask_settings(make_config("sqlite:///x.db", "unix:///run/redis.sock?db=1"), for_jobs=False)
     assert settings["RATELIMIT_STORAGE_URI"] == "redis+unix:///run/redis.sock?db=1"
-    create_app(make_config("sqlite:///x.db", "unix:///run/redis.sock?db=1"), for_jobs=False)
+    create_app(make_config("sqlite:///x.db", "unix:///run/redis.sock?db=1"))
 
 
 def test_an_unsubscribe_is_stored_before_it_is_answered(app: Flask, client_without_redis: FlaskClient) -> None:
